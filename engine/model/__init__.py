@@ -1,0 +1,1 @@
+"""LumosX on diffusers: Wan's transformer plus relations between reference pictures, and the parts that sample with it."""

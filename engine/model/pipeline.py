@@ -1,0 +1,239 @@
+"""`LumosXPipeline`: prompt and reference pictures in, frames out.
+
+Each stage is a method of its own, because whoever runs a render keeps the results of the first two (embeddings and
+reference latents depend on neither seed nor step) and lets their networks go. Knows nothing of scenes, files or users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.loaders import WanLoraLoaderMixin
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+from engine.model.layout import Relations
+from engine.model.scheduler import LumosXScheduler
+from engine.model.transformer import LumosXTransformer3DModel
+from engine.spans import clean_prompt
+
+StepCallback = Callable[[int, torch.Tensor, torch.Tensor], None]
+"""Called after every step with its index, the latents `[B, C, T, H, W]` and the current estimate of the clean latents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditioning:
+    """Everything the network is told about one scene.
+
+    `context`, `negative_context`: `[1, words, text_dim]`, zero-padded; `reference_latents`: `[1, C, N, h, w]` normalised, or
+    None; `groups`: sizes of the subject groups; `text_masks`: bool `[N, words]` of the positive prompt, used in both passes.
+    """
+
+    context: torch.Tensor
+    negative_context: torch.Tensor
+    reference_latents: torch.Tensor | None = None
+    groups: tuple[int, ...] = ()
+    text_masks: torch.Tensor | None = None
+
+
+class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
+    """Components of LumosX in diffusers' folder layout. `text_tokens` is the fixed length of the prompt (512 published)."""
+
+    model_cpu_offload_seq = "text_encoder->transformer->vae"
+    _optional_components = ["text_encoder"]
+
+    tokenizer: PreTrainedTokenizerBase
+    text_encoder: UMT5EncoderModel
+    vae: AutoencoderKLWan
+    transformer: LumosXTransformer3DModel
+    scheduler: LumosXScheduler
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        text_encoder: UMT5EncoderModel | None,
+        vae: AutoencoderKLWan,
+        transformer: LumosXTransformer3DModel,
+        scheduler: LumosXScheduler,
+        text_tokens: int = 512,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            tokenizer=tokenizer, text_encoder=text_encoder, vae=vae, transformer=transformer, scheduler=scheduler
+        )
+        self.register_to_config(text_tokens=text_tokens)
+
+    @property
+    def temporal_scale(self) -> int:
+        """Frames of video per latent frame after the first."""
+        return int(self.vae.config.scale_factor_temporal)
+
+    @property
+    def spatial_scale(self) -> int:
+        """Pixels per latent cell along one side."""
+        return int(self.vae.config.scale_factor_spatial)
+
+    def latent_shape(self, width: int, height: int, num_frames: int) -> tuple[int, int, int, int]:
+        """`(C, T, h, w)` of a clip's latents; `ValueError` unless the size fits the VAE and frames are 4n + 1."""
+        if (num_frames - 1) % self.temporal_scale or width % self.spatial_scale or height % self.spatial_scale:
+            raise ValueError(f"{width}x{height} with {num_frames} frames does not fit this model's latents")
+        frames = (num_frames - 1) // self.temporal_scale + 1
+        channels = int(self.transformer.config.in_channels)
+        return channels, frames, height // self.spatial_scale, width // self.spatial_scale
+
+    @torch.no_grad()
+    def encode_prompt(self, prompt: str) -> torch.Tensor:
+        """Embed a prompt: `[1, text_tokens, text_dim]`, cleaned, cut to `text_tokens` and zero behind its last token."""
+        text_tokens = int(self.config.text_tokens)
+        tokens = self.tokenizer(
+            clean_prompt(prompt).text,
+            max_length=text_tokens,
+            truncation=True,
+            padding="max_length",
+            add_special_tokens=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        device = self._execution_device
+        ids, mask = tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
+        length = int(mask.sum())
+        # Positions behind the text are zeroed anyway: the encoder need not compute them.
+        hidden = self.text_encoder(ids[:, :length], attention_mask=mask[:, :length]).last_hidden_state
+        return torch.nn.functional.pad(hidden, (0, 0, 0, text_tokens - length))
+
+    @torch.no_grad()
+    def encode_references(self, pictures: np.ndarray) -> torch.Tensor:
+        """Encode prepared pictures uint8 `[N, H, W, 3]`, each alone: normalised latents `[1, C, N, h, w]` float32."""
+        latents = [self._encode(torch.from_numpy(picture).permute(2, 0, 1)[None, :, None]) for picture in pictures]
+        return torch.cat(latents, dim=2)
+
+    def _encode(self, video: torch.Tensor) -> torch.Tensor:
+        """uint8 `[1, 3, F, H, W]` → normalised posterior mean `[1, C, T, h, w]` float32."""
+        device = self._execution_device
+        pixels = video.to(device, torch.float32) / 127.5 - 1
+        latent = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.mode().float()
+        mean, std = self._latent_statistics(latent.device)
+        return (latent - mean) / std
+
+    def _latent_statistics(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        mean = torch.tensor(self.vae.config.latents_mean, device=device)[None, :, None, None, None]
+        std = torch.tensor(self.vae.config.latents_std, device=device)[None, :, None, None, None]
+        return mean, std
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        noise: torch.Tensor,
+        conditioning: Conditioning,
+        *,
+        num_inference_steps: int,
+        guidance_scale: float,
+        shift: float,
+        relations: Relations = Relations(),
+        on_step: StepCallback | None = None,
+    ) -> torch.Tensor:
+        """Sample: standard normal `noise` `[B, C, T, h, w]`, one row per seed, becomes clean latents of that shape, float32.
+
+        Guidance takes two passes, references in both; with `guidance_scale` 1 only one. Whatever `on_step` raises ends
+        the run.
+        """
+        device = self._execution_device
+        dtype = self._compute_dtype()
+        latents = noise.to(device, torch.float32)
+        contexts = [conditioning.context.to(device, dtype)]
+        if guidance_scale != 1:
+            contexts.append(conditioning.negative_context.to(device, dtype))
+        references, masks = conditioning.reference_latents, conditioning.text_masks
+        arguments = {
+            "reference_latents": None if references is None else references.to(device, dtype),
+            "groups": conditioning.groups,
+            "text_masks": None if masks is None else masks.to(device),
+            "relations": relations,
+            "return_dict": False,
+        }
+        self.scheduler.set_timesteps(num_inference_steps, device=device, shift=shift)
+        for step, timestep in enumerate(self.scheduler.timesteps):
+            velocities: list[torch.Tensor] = []
+            for name, context in zip(("cond", "uncond"), contexts, strict=False):
+                with self.transformer.cache_context(name):
+                    velocity = self.transformer(latents.to(dtype), timestep[None], context, **arguments)[0]
+                velocities.append(velocity.float())
+            guided = velocities[0]
+            if guidance_scale != 1:
+                guided = velocities[1] + guidance_scale * (velocities[0] - velocities[1])
+            clean = latents - self.scheduler.sigmas[step].to(device) * guided
+            latents = self.scheduler.step(guided, timestep, latents, return_dict=False)[0]
+            if on_step is not None:
+                on_step(step, latents, clean)
+        self.maybe_free_model_hooks()
+        return latents
+
+    def _compute_dtype(self) -> torch.dtype:
+        """The dtype the network computes in: that of its patch embedding, which no quantiser touches."""
+        return self.transformer.patch_embedding.weight.dtype
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents `[B, C, T, h, w]` → video float32 `[B, 3, F, H, W]` in [-1, 1]."""
+        device = self._execution_device
+        mean, std = self._latent_statistics(device)
+        latents = latents.to(device, torch.float32) * std + mean
+        return self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0].float().clamp(-1, 1)
+
+    def frames(self, latents: torch.Tensor) -> Iterator[np.ndarray]:
+        """The frames of one clip's latents `[1, C, T, h, w]`, uint8 `[H, W, 3]` one by one (values truncated, as published)."""
+        video = self.decode(latents)[0]
+        for frame in video.unbind(1):
+            yield ((frame + 1) * 127.5).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+    def __call__(
+        self,
+        prompt: str,
+        pictures: np.ndarray | None = None,
+        groups: tuple[int, ...] = (),
+        text_masks: np.ndarray | None = None,
+        *,
+        negative_prompt: str = "",
+        width: int = 832,
+        height: int = 480,
+        num_frames: int = 81,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 6.0,
+        shift: float = 8.0,
+        seeds: tuple[int, ...] = (0,),
+        relations: Relations = Relations(),
+        on_step: StepCallback | None = None,
+    ) -> list[np.ndarray]:
+        """All stages in a row: one array of frames uint8 `[F, H, W, 3]` per seed.
+
+        `pictures` are prepared references uint8 `[N, height, width, 3]` in model order, `groups` the sizes of the subject
+        groups among them, `text_masks` bool `[N, text_tokens]`.
+        """
+        conditioning = Conditioning(
+            context=self.encode_prompt(prompt),
+            negative_context=self.encode_prompt(negative_prompt),
+            reference_latents=None if pictures is None or len(pictures) == 0 else self.encode_references(pictures),
+            groups=groups,
+            text_masks=None if text_masks is None else torch.from_numpy(text_masks),
+        )
+        noise = draw_noise(self.latent_shape(width, height, num_frames), seeds)
+        latents = self.denoise(
+            noise,
+            conditioning,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            shift=shift,
+            relations=relations,
+            on_step=on_step,
+        )
+        return [np.stack(list(self.frames(row[None]))) for row in latents]
+
+
+def draw_noise(shape: tuple[int, int, int, int], seeds: tuple[int, ...]) -> torch.Tensor:
+    """Standard normal noise float32 `[len(seeds), C, T, h, w]`, drawn on the CPU row by row, so that a seed means the same
+    on every device and in every batch."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds])

@@ -1,0 +1,267 @@
+"""The relational video transformer: diffusers' Wan network with references, groups and bindings. No new parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import register_to_config
+from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+
+# diffusers looks for ModelMixin in the module that defines a component's class.
+from diffusers.models.modeling_utils import ModelMixin as ModelMixin
+from diffusers.models.transformers.transformer_wan import (
+    WanTimeTextImageEmbedding,
+    WanTransformer3DModel,
+    WanTransformerBlock,
+)
+from diffusers.utils import apply_lora_scale
+
+from engine.model.attention import (
+    Binding,
+    RelationalContext,
+    RelationalCrossAttnProcessor,
+    RelationalSelfAttnProcessor,
+)
+from engine.model.layout import Relations, SequenceLayout, binding_rows, pooling_cells, rotary_table
+
+
+class RelationalRotaryPosEmbed(torch.nn.Module):
+    """Rotary angles of a layout; keeps the last table, which serves every step and both guidance passes."""
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self._key: tuple[SequenceLayout, bool, torch.device] | None = None
+        self._table: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def forward(
+        self, layout: SequenceLayout, relational: bool, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines `[1, tokens, 1, head_dim]`, float32 on `device`."""
+        key = (layout, relational, device)
+        if self._table is None or self._key != key:
+            cos, sin = rotary_table(layout.positions(relational=relational), self.head_dim)
+            self._key, self._table = key, (cos.to(device), sin.to(device))
+        return self._table
+
+
+class FloatTimeTextEmbedding(WanTimeTextImageEmbedding):
+    """Wan's time and text embedding that keeps time in float32, as the published network does."""
+
+    def forward(
+        self,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        encoder_hidden_states_image: torch.Tensor | None = None,
+        timestep_seq_len: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        frequencies = self.timesteps_proj(timestep)
+        temb = self.time_embedder(_as_input(frequencies, self.time_embedder.linear_1)).float()
+        projection = self.time_proj(_as_input(self.act_fn(temb), self.time_proj)).float()
+        return temb, projection, self.text_embedder(encoder_hidden_states), None
+
+
+class LumosXTransformerBlock(WanTransformerBlock):
+    """A Wan block with relational attention. The residual stream stays in float32 whatever the weights are."""
+
+    def __init__(
+        self, dim: int, ffn_dim: int, num_heads: int, qk_norm: str | None, cross_attn_norm: bool, eps: float
+    ) -> None:
+        super().__init__(dim, ffn_dim, num_heads, qk_norm or "rms_norm_across_heads", cross_attn_norm, eps)
+        self.attn1.set_processor(RelationalSelfAttnProcessor())
+        self.attn2.set_processor(RelationalCrossAttnProcessor())
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        temb: torch.Tensor,
+        rotary_emb: tuple[torch.Tensor, torch.Tensor],
+        context: RelationalContext | None = None,
+    ) -> torch.Tensor:
+        """`hidden_states` float32 `[B, tokens, dim]`, `encoder_hidden_states` `[B, words, dim]` in the compute dtype,
+        `temb` float32 `[B, 6, dim]`; returns the residual stream after the block."""
+        dtype = encoder_hidden_states.dtype
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.scale_shift_table + temb.float()).chunk(6, dim=1)
+
+        states = torch.addcmul(shift, self.norm1(hidden_states), 1 + scale).to(dtype)
+        attended = self.attn1(states, None, None, rotary_emb, context=context)
+        hidden_states = torch.addcmul(hidden_states, attended.to(hidden_states.dtype), gate.to(hidden_states.dtype))
+
+        states = self.norm2(hidden_states).to(dtype)
+        hidden_states = hidden_states + self.attn2(states, encoder_hidden_states, None, None, context=context)
+
+        states = torch.addcmul(ffn_shift, self.norm3(hidden_states), 1 + ffn_scale).to(dtype)
+        fed = self.ffn(states).to(hidden_states.dtype)
+        return torch.addcmul(hidden_states, fed, ffn_gate.to(hidden_states.dtype))
+
+
+class LumosXTransformer3DModel(WanTransformer3DModel):
+    """LumosX: `WanTransformer3DModel` whose sequence continues with reference pictures that are related to one another
+    and to words. Parameters, their names and `save_pretrained` files are Wan's; without references it computes Wan."""
+
+    _no_split_modules = ["LumosXTransformerBlock"]
+    _repeated_blocks = ["LumosXTransformerBlock"]
+    _keep_in_fp32_modules = [
+        "rope", "time_embedder", "time_proj", "scale_shift_table", "norm1", "norm2", "norm3", "norm_out", "proj_out",
+    ]  # fmt: skip
+    _skip_layerwise_casting_patterns = ["patch_embedding", "condition_embedder", "norm", "proj_out"]
+    # Splitting a sequence over devices would have to follow the segments of the layout.
+    _cp_plan = None
+
+    @register_to_config
+    def __init__(
+        self,
+        patch_size: tuple[int, ...] = (1, 2, 2),
+        num_attention_heads: int = 12,
+        attention_head_dim: int = 128,
+        in_channels: int = 16,
+        out_channels: int = 16,
+        text_dim: int = 4096,
+        freq_dim: int = 256,
+        ffn_dim: int = 8960,
+        num_layers: int = 30,
+        cross_attn_norm: bool = True,
+        qk_norm: str | None = "rms_norm_across_heads",
+        eps: float = 1e-6,
+        image_dim: int | None = None,
+        added_kv_proj_dim: int | None = None,
+        rope_max_seq_len: int = 1024,
+        pos_embed_seq_len: int | None = None,
+    ) -> None:
+        if image_dim is not None or added_kv_proj_dim is not None or pos_embed_seq_len is not None:
+            raise ValueError("LumosX takes references as tokens and has no image embedding")
+        super().__init__(
+            patch_size=tuple(patch_size),
+            num_attention_heads=num_attention_heads,
+            attention_head_dim=attention_head_dim,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            text_dim=text_dim,
+            freq_dim=freq_dim,
+            ffn_dim=ffn_dim,
+            num_layers=0,
+            cross_attn_norm=cross_attn_norm,
+            qk_norm=qk_norm,
+            eps=eps,
+            rope_max_seq_len=rope_max_seq_len,
+        )
+        # The parent recorded the zero layers it was asked to build.
+        self.register_to_config(num_layers=num_layers)
+        dim = num_attention_heads * attention_head_dim
+        self.rope = RelationalRotaryPosEmbed(attention_head_dim)
+        self.condition_embedder = FloatTimeTextEmbedding(dim, freq_dim, dim * 6, text_dim)
+        self.blocks = torch.nn.ModuleList(
+            LumosXTransformerBlock(dim, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps)
+            for _ in range(num_layers)
+        )
+
+    @apply_lora_scale("attention_kwargs")
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        reference_latents: torch.Tensor | None = None,
+        groups: tuple[int, ...] = (),
+        text_masks: torch.Tensor | None = None,
+        relations: Relations = Relations(),
+        return_dict: bool = True,
+        attention_kwargs: dict[str, Any] | None = None,
+    ) -> Transformer2DModelOutput | tuple[torch.Tensor]:
+        """Predict the velocity of the video.
+
+        `hidden_states` `[B, C, T, H, W]` noisy latents; `timestep` `[B]` or scalar, 1000·sigma; `encoder_hidden_states`
+        `[B or 1, words, text_dim]`, zero-padded and attended to in full; `reference_latents` `[B or 1, C, N, H, W]`, clean,
+        in model order (free ones first, then group after group); `groups` sizes of the subject groups, the first
+        `N - sum(groups)` references being free; `text_masks` bool `[N, words]` or `[B or 1, N, words]`, the words of each
+        reference (None: no binding). Height and width are padded with zeros to whole patches.
+
+        Returns the velocity `[B, C, T, H, W]`; references have none. Raises `ValueError` for shapes that do not fit.
+        """
+        batch, _, frames, height, width = hidden_states.shape
+        num_references = 0 if reference_latents is None else reference_latents.shape[2]
+        if sum(groups) > num_references:
+            raise ValueError(f"groups {groups} name {sum(groups)} references, but {num_references} were given")
+        patch_h, patch_w = self.config.patch_size[1:]
+        padding = (0, -width % patch_w, 0, -height % patch_h)
+        layout = SequenceLayout(
+            frames=frames,
+            height=(height + padding[3]) // patch_h,
+            width=(width + padding[1]) // patch_w,
+            num_free=num_references - sum(groups),
+            groups=tuple(groups),
+        )
+        context = RelationalContext(
+            layout=layout,
+            relations=relations,
+            binding=self._binding(layout, text_masks, encoder_hidden_states, relations),
+        )
+
+        states = F.pad(self._join(hidden_states, reference_latents), padding)
+        states = self.patch_embedding(states.to(hidden_states.dtype)).flatten(2).transpose(1, 2).float().contiguous()
+        temb, modulation, text, _ = self.condition_embedder(
+            timestep.expand(batch), encoder_hidden_states.expand(batch, -1, -1)
+        )
+        modulation = modulation.unflatten(1, (6, -1))
+        rotary_emb = self.rope(layout, relations.positions, states.device)
+        for block in self.blocks:
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                states = self._gradient_checkpointing_func(block, states, text, modulation, rotary_emb, context)
+            else:
+                states = block(states, text, modulation, rotary_emb, context)
+
+        sample = self._head(states[:, : layout.video_tokens], temb, layout)[..., :height, :width]
+        sample = sample.to(hidden_states.dtype)
+        return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
+
+    @staticmethod
+    def _join(video: torch.Tensor, references: torch.Tensor | None) -> torch.Tensor:
+        if references is None:
+            return video
+        if references.shape[1] != video.shape[1] or references.shape[3:] != video.shape[3:]:
+            raise ValueError(f"references {tuple(references.shape)} do not fit a video of {tuple(video.shape)}")
+        return torch.cat([video, references.to(video.dtype).expand(video.shape[0], -1, -1, -1, -1)], dim=2)
+
+    @staticmethod
+    def _binding(
+        layout: SequenceLayout, text_masks: torch.Tensor | None, text: torch.Tensor, relations: Relations
+    ) -> Binding | None:
+        if not relations.cross_attention or text_masks is None or layout.num_references == 0 or relations.strength == 0:
+            return None
+        masks = text_masks if text_masks.ndim == 3 else text_masks[None]
+        if tuple(masks.shape[1:]) != (layout.num_references, text.shape[1]):
+            raise ValueError(
+                f"text masks {tuple(masks.shape)} are not those of {layout.num_references} references and "
+                f"{text.shape[1]} words"
+            )
+        cells = pooling_cells(layout.height, layout.width, relations.unpooling)
+        return Binding(
+            binding_rows(masks.to(text.device), layout.num_free, layout.groups), cells.to(text.device), relations.strength
+        )
+
+    def _head(self, states: torch.Tensor, temb: torch.Tensor, layout: SequenceLayout) -> torch.Tensor:
+        """Norm, modulation, projection and un-patching of the video's tokens, in float32: `[B, C, T, H, W]`."""
+        shift, scale = (self.scale_shift_table.to(temb.device) + temb.unsqueeze(1)).chunk(2, dim=1)
+        states = torch.addcmul(shift.to(states.device), self.norm_out(states), 1 + scale.to(states.device))
+        states = self.proj_out(_as_input(states, self.proj_out))
+        patch = tuple(self.config.patch_size)
+        states = states.reshape(states.shape[0], layout.frames, layout.height, layout.width, *patch, -1)
+        states = states.permute(0, 7, 1, 4, 2, 5, 3, 6)
+        return states.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def _as_input(states: torch.Tensor, layer: torch.nn.Module) -> torch.Tensor:
+    """Cast to the dtype a linear layer computes in; a quantised layer casts for itself."""
+    weight = layer.weight
+    return states.to(weight.dtype) if weight.is_floating_point() and weight.element_size() > 1 else states
+
+
+TransformerBlockRegistry.register(
+    LumosXTransformerBlock,
+    TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
+)
+
