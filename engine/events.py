@@ -1,0 +1,40 @@
+"""What a render says while it works: typed, immutable, serialisable (`engine.codec`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.request import Clip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Step `step` of `num_steps` of a stage is done (0 of 0: a stage that has no steps has begun).
+
+    `seconds_left` is the time to the end of the whole render in seconds, None while it cannot be told honestly.
+    """
+
+    stage: str
+    step: int
+    num_steps: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A look at the unfinished clip after step `step`: an animated WebP of `width` × `height` px."""
+
+    step: int
+    width: int
+    height: int
+    webp: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last event of a render that succeeded."""
+
+    clip: Clip
+
+
+Event = Progress | Preview | Finished

@@ -1,0 +1,55 @@
+"""Where things lie. Functions, because the answer depends on the environment at the time of the call; nothing is created."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def data_home() -> Path:
+    """Root of all user data: `LUMOSX_HOME` if set, else the place the operating system foresees."""
+    home = os.environ.get("LUMOSX_HOME", "").strip()
+    if home:
+        return Path(home).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_data_path("lumosx-studio", appauthor=False)
+
+
+def models_dir() -> Path:
+    """Weights that were downloaded or converted, one folder per engine."""
+    return data_home() / "models"
+
+
+def clips_dir() -> Path:
+    """Finished clips of the studio."""
+    return data_home() / "clips"
+
+
+def cache_dir() -> Path:
+    """What can be made again: prompt embeddings, reference latents."""
+    return data_home() / "cache"
+
+
+def pictures_dir() -> Path:
+    """The picture store."""
+    return data_home() / "pictures"
+
+
+def presets_dir() -> Path:
+    """The user's own presets, one folder each."""
+    return data_home() / "presets"
+
+
+def builtin_presets_dir() -> Path:
+    """The presets that come with the program."""
+    return _root() / "presets"
+
+
+def assets_dir() -> Path:
+    """Weights, icons and scripts that come with the program."""
+    return _root() / "assets"
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parent.parent

@@ -1,0 +1,156 @@
+"""What a render depends on, and what comes of it: settings, the request, the finished clip. Values only, no pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from engine.errors import InputError, SceneError
+from engine.scene import UNBOUND_CODES, Scene
+
+Unpooling = Literal["published", "corrected"]
+
+SIZE_MULTIPLE = 16
+"""Sizes are multiples of this: the VAE makes 8 px one latent cell, the network makes 2 × 2 cells one token."""
+SIZE_RANGE_PX = (SIZE_MULTIPLE, 2048)
+FRAMES_RANGE = (1, 401)
+FPS_RANGE = (1, 60)
+STEPS_RANGE = (1, 200)
+GUIDANCE_RANGE = (0.0, 30.0)
+SHIFT_RANGE = (0.1, 30.0)
+BINDING_RANGE = (0.0, 4.0)
+SEED_RANGE = (0, 2**63 - 1)
+MAX_VOLUME = 1280 * 720 * 241
+"""Largest width × height × num_frames in pixels: ten seconds of 720p at 24 fps; beyond it no engine here has a use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderSettings:
+    """How to render: everything a clip depends on besides its scene. No field is optional; `engine.engines` knows defaults.
+
+    width, height: px, multiples of 16 up to 2048. num_frames: 4 n + 1, up to 401. fps: 1–60. num_inference_steps: 1–200.
+    guidance_scale: 0–30 (1 = no guidance). shift: time shift of the schedule, 0.1–30. seed: 0 – 2⁶³−1.
+    engine: a name of `engine.engines`. profile: how memory is used, "auto" leaves it to the machine; never changes the clip.
+    binding_strength: MCAM's r, 0–4. relational_positions, relational_self_attention, relational_cross_attention: R2PE, CSAM
+    and MCAM. unpooling: see `engine.model.layout`. Constructing one with a value out of range raises `InputError`.
+    """
+
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    num_inference_steps: int
+    guidance_scale: float
+    shift: float
+    seed: int
+    negative_prompt: str
+    engine: str
+    profile: str = "auto"
+    binding_strength: float = 0.5
+    relational_positions: bool = True
+    relational_self_attention: bool = True
+    relational_cross_attention: bool = True
+    unpooling: Unpooling = "published"
+
+    def __post_init__(self) -> None:
+        _check_size("width", self.width)
+        _check_size("height", self.height)
+        _check_frames(self.num_frames)
+        _check_range("fps", self.fps, FPS_RANGE)
+        _check_range("number of steps", self.num_inference_steps, STEPS_RANGE)
+        _check_range("guidance scale", self.guidance_scale, GUIDANCE_RANGE)
+        _check_range("shift", self.shift, SHIFT_RANGE)
+        _check_range("seed", self.seed, SEED_RANGE)
+        _check_range("binding strength", self.binding_strength, BINDING_RANGE)
+        if self.width * self.height * self.num_frames > MAX_VOLUME:
+            frames = max(1, (MAX_VOLUME // (self.width * self.height) - 1) // 4 * 4 + 1)
+            raise InputError(
+                f"{self.num_frames} frames of {self.width}x{self.height} are too much; "
+                f"choose at most {frames} frames at this size, or a smaller size."
+            )
+        if self.unpooling not in ("published", "corrected"):
+            raise InputError(
+                f"The un-pooling “{self.unpooling}” is unknown; choose published or corrected."
+            )
+        if not self.engine or not self.profile:
+            raise InputError("The settings need an engine and a profile; name both.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderRequest:
+    """A complete scene plus settings; equal requests and equal weights give equal frames.
+
+    Raises `SceneError` unless the scene can render. `allow_unbound` lets references through that no words are bound to.
+    """
+
+    scene: Scene
+    settings: RenderSettings
+    allow_unbound: bool = False
+
+    def __post_init__(self) -> None:
+        problems = self.scene.problems()
+        if self.allow_unbound:
+            problems = tuple(
+                problem for problem in problems if problem.code not in UNBOUND_CODES
+            )
+        if problems:
+            raise SceneError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """A finished clip on disk and everything it was made of.
+
+    `path`: the file, or the folder of PNG frames. `weights_digest`: what `engine.weights` says about the engine's files.
+    `seconds`: how long the render took.
+    """
+
+    id: str
+    path: Path
+    request: RenderRequest
+    engine_version: str
+    weights_digest: str
+    seconds: float
+
+
+def nearest_size(value: int) -> int:
+    """The legal width or height in px that is nearest to `value`."""
+    low, high = SIZE_RANGE_PX
+    return min(
+        max((value + SIZE_MULTIPLE // 2) // SIZE_MULTIPLE * SIZE_MULTIPLE, low), high
+    )
+
+
+def nearest_frames(value: int) -> int:
+    """The legal number of frames (4 n + 1) that is nearest to `value`."""
+    low, high = FRAMES_RANGE
+    return min(max((value + 1) // 4 * 4 + 1, low), high)
+
+
+def _check_size(name: str, value: int) -> None:
+    low, high = SIZE_RANGE_PX
+    if value % SIZE_MULTIPLE or not low <= value <= high:
+        raise InputError(
+            f"The {name} cannot be {value} px; it has to be a multiple of {SIZE_MULTIPLE} from {low} to {high}, "
+            f"the nearest is {nearest_size(value)}."
+        )
+
+
+def _check_frames(value: int) -> None:
+    low, high = FRAMES_RANGE
+    if value % 4 != 1 or not low <= value <= high:
+        raise InputError(
+            f"A clip cannot have {value} frames; the number has to be 1, 5, 9 and so on up to {high}, "
+            f"the nearest is {nearest_frames(value)}."
+        )
+
+
+def _check_range(name: str, value: float, limits: tuple[float, float]) -> None:
+    low, high = limits
+    if math.isnan(value) or not low <= value <= high:
+        nearest = low if math.isnan(value) else min(max(value, low), high)
+        raise InputError(
+            f"The {name} cannot be {value}; choose from {low} to {high}, the nearest is {nearest}."
+        )
