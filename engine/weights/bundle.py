@@ -1,0 +1,147 @@
+"""The published bundle as it lies on a disk: where its parts are, and which network each of them holds.
+
+The bundle says nothing about the sizes of its text encoder and VAE; they follow from their tensors. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from engine.errors import WeightsError
+from engine.weights.checkpoints import Checkpoint, find_checkpoint
+from engine.weights.dcp import TensorInfo
+from engine.weights.original import PUBLISHED_VAE
+
+TEXT_ENCODER_NAMES = ("models_t5_umt5-xxl-enc-bf16.pth", "models_t5_umt5-xxl-enc-bf16.safetensors")
+VAE_NAMES = ("vae.pth", "vae.safetensors", "Wan2.1_VAE.pth")
+TOKENIZER_NAMES = ("umt5-xxl", "google/umt5-xxl", "tokenizer")
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
+_T5_BLOCK = re.compile(r"blocks\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """Places of the parts. `network` is a file or a distributed-checkpoint folder; `config` may be left out by whoever
+    passes the weights on, then the published network is meant."""
+
+    network: Path
+    config: Path | None
+    text_encoder: Path
+    vae: Path
+    tokenizer: Path
+
+    def network_config(self) -> dict[str, Any]:
+        """Content of `config.json`; `WeightsError` if it is no JSON object."""
+        if self.config is None:
+            return {}
+        try:
+            content: object = json.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{self.config} is damaged: download that file again.") from error
+        if not isinstance(content, dict):
+            raise WeightsError(f"{self.config} is not the configuration of a network: use the published bundle's.")
+        return cast("dict[str, Any]", content)
+
+
+def find_bundle(source: Path) -> Bundle:
+    """The parts of the bundle at `source`: its folder, or its network file or checkpoint folder with the rest beside it.
+
+    Raises `WeightsError` naming the first part that is missing and how it has to be called.
+    """
+    network = find_checkpoint(source)
+    # The network lies in the bundle's folder or up to two folders below it (LumosX_models/all).
+    starts = [source] if source.is_dir() else []
+    roots = [*starts, network.parent, network.parent.parent]
+    root = next((root for root in roots if _first(root, (*TEXT_ENCODER_NAMES, *VAE_NAMES))), roots[0])
+    parts: dict[str, Path] = {}
+    wanted = {"text_encoder": TEXT_ENCODER_NAMES, "vae": VAE_NAMES, "tokenizer": TOKENIZER_NAMES}
+    for part, names in wanted.items():
+        path = _first(root, names)
+        if path is None:
+            raise WeightsError(
+                f"{root} holds no {names[0]} ({part.replace('_', ' ')}): put it there, `weights download --from {root}` "
+                "fetches what is missing."
+            )
+        parts[part] = path
+    if not any((parts["tokenizer"] / name).is_file() for name in _TOKENIZER_FILES):
+        raise WeightsError(f"{parts['tokenizer']} holds no {' or '.join(_TOKENIZER_FILES)}: download that folder again.")
+    configs = (folder / "config.json" for folder in (root, network.parent, *([network] if network.is_dir() else [])))
+    config = next((path for path in configs if path.is_file()), None)
+    return Bundle(network=network, config=config, **parts)
+
+
+def fingerprint(*paths: Path | None) -> str:
+    """Identity of source files by name, size and time of change: enough to tell whether a finished part is still current."""
+    digest = hashlib.sha256()
+    for path in paths:
+        if path is None:
+            continue
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                state = file.stat()
+                digest.update(f"{file.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def text_encoder_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Constructor arguments of the original encoder that has the shapes of this checkpoint."""
+    tensors = checkpoint.tensors
+    vocab_size, dim = _shape(checkpoint, "token_embedding.weight", 2)
+    dim_attn = _shape(checkpoint, "blocks.0.attn.q.weight", 2)[0]
+    dim_ffn = _shape(checkpoint, "blocks.0.ffn.fc1.weight", 2)[0]
+    num_buckets, num_heads = _shape(checkpoint, "blocks.0.pos_embedding.embedding.weight", 2)
+    layers = {int(match[1]) for name in tensors if (match := _T5_BLOCK.match(name))}
+    if num_heads == 0 or dim_attn % num_heads:
+        raise WeightsError(f"{checkpoint.path} is no UMT5 text encoder: use the published bundle.")
+    return {
+        "vocab_size": vocab_size,
+        "dim": dim,
+        "dim_attn": dim_attn,
+        "dim_ffn": dim_ffn,
+        "num_heads": num_heads,
+        "encoder_layers": max(layers) + 1,
+        "num_buckets": num_buckets,
+        "shared_pos": False,
+    }
+
+
+def vae_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Constructor arguments of the original VAE that has the shapes of this checkpoint."""
+    dim = _shape(checkpoint, "encoder.conv1.weight", 5)[0]
+    z_dim = _shape(checkpoint, "conv2.weight", 5)[0]
+    if z_dim != PUBLISHED_VAE["z_dim"]:
+        raise WeightsError(
+            f"{checkpoint.path} is a VAE with {z_dim} latent channels instead of {PUBLISHED_VAE['z_dim']}: use the "
+            "published bundle."
+        )
+    return {**PUBLISHED_VAE, "dim": dim}
+
+
+def check_fit(network: Mapping[str, Any], text_encoder: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
+    """Raise `WeightsError` unless the three configurations (new names) belong together."""
+    if network["text_dim"] != text_encoder["d_model"]:
+        raise WeightsError(
+            f"The text encoder gives {text_encoder['d_model']} values a word, the network wants {network['text_dim']}: use "
+            "parts of one bundle."
+        )
+    if network["in_channels"] != vae["z_dim"]:
+        raise WeightsError(
+            f"The VAE has {vae['z_dim']} latent channels, the network wants {network['in_channels']}: use parts of one bundle."
+        )
+
+
+def _shape(checkpoint: Checkpoint, name: str, num_dimensions: int) -> tuple[int, ...]:
+    info: TensorInfo | None = checkpoint.tensors.get(name)
+    if info is None or len(info.shape) != num_dimensions:
+        raise WeightsError(f"{checkpoint.path} lacks {name}: this is another or an incomplete file, use the published bundle.")
+    return info.shape
+
+
+def _first(root: Path, names: tuple[str, ...]) -> Path | None:
+    return next((root / name for name in names if (root / name).exists()), None)

@@ -1,0 +1,167 @@
+"""Writing safetensors shards tensor by tensor, and sizes and digests of files.
+
+The safetensors library wants all tensors of a file in memory at once; its format does not: a length, a JSON header, the
+bytes. Written here one tensor at a time and hashed on the way, so that memory stays at one tensor.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.errors import OutputError
+from engine.weights.dcp import TensorInfo
+
+SHARD_BYTES = 1_000_000_000
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """Size and digest of a file as it was written."""
+
+    size_bytes: int
+    sha256: str
+
+
+def write_shards(
+    folder: Path,
+    stem: str,
+    tensors: Mapping[str, TensorInfo],
+    read: Callable[[str], torch.Tensor],
+    on_bytes: Callable[[int], None],
+    shard_bytes: int = SHARD_BYTES,
+) -> dict[str, FileRecord]:
+    """Write `tensors` into `folder` as `stem.safetensors`, or as numbered shards of at most `shard_bytes` (more only where
+    a single tensor is larger) with the index that diffusers and transformers expect.
+
+    `read` gives the values of a tensor when its turn comes; `on_bytes` is told of every tensor written. Returns the records
+    of the files by name. Raises `OutputError` when the disk is full or not writable.
+    """
+    groups = _split(tensors, shard_bytes)
+    records: dict[str, FileRecord] = {}
+    placed: dict[str, str] = {}
+    for number, names in enumerate(groups, start=1):
+        single = len(groups) == 1
+        file = f"{stem}.safetensors" if single else f"{stem}-{number:05d}-of-{len(groups):05d}.safetensors"
+        records[file] = _write_file(folder / file, {name: tensors[name] for name in names}, read, on_bytes)
+        placed |= dict.fromkeys(names, file)
+    if len(groups) > 1:
+        total = sum(info.num_bytes for info in tensors.values())
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(placed.items()))}
+        write_json(folder / f"{stem}.safetensors.index.json", index)
+        records[f"{stem}.safetensors.index.json"] = record_file(folder / f"{stem}.safetensors.index.json")
+    return records
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write JSON under a temporary name and rename it, so that no half-written file is ever seen."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with explained(path):
+        try:
+            temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def record_file(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> FileRecord:
+    """Size and sha256 of a file, read once in pieces; `on_bytes` is told the size of each."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 22):
+            digest.update(piece)
+            size += len(piece)
+            on_bytes(len(piece))
+    return FileRecord(size_bytes=size, sha256=digest.hexdigest())
+
+
+def check_space(folder: Path, needed_bytes: int, what: str) -> None:
+    """Raise `OutputError` unless the disk of `folder` (which need not exist yet) has `needed_bytes` to spare."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed_bytes:
+        raise OutputError(
+            f"{what} needs {readable_size(needed_bytes)} in {folder}, but only {readable_size(free)} are free: free "
+            f"{readable_size(needed_bytes - free)} or set LUMOSX_HOME to a folder on a larger disk."
+        )
+
+
+def readable_size(num_bytes: float) -> str:
+    """Decimal units, as disks are sold: `11.4 GB`."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes:.0f} bytes"
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn a failure to write `path` into an `OutputError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(
+                f"The disk is full while writing {path}: free some space or set LUMOSX_HOME to a folder on a larger disk."
+            ) from error
+        raise OutputError(f"Cannot write {path} ({error.strerror or error}): choose a folder you may write to.") from error
+
+
+def _split(tensors: Mapping[str, TensorInfo], shard_bytes: int) -> list[list[str]]:
+    groups: list[list[str]] = [[]]
+    size = 0
+    for name, info in tensors.items():
+        if groups[-1] and size + info.num_bytes > shard_bytes:
+            groups.append([])
+            size = 0
+        groups[-1].append(name)
+        size += info.num_bytes
+    return groups
+
+
+def _write_file(
+    path: Path,
+    tensors: Mapping[str, TensorInfo],
+    read: Callable[[str], torch.Tensor],
+    on_bytes: Callable[[int], None],
+) -> FileRecord:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, info in tensors.items():
+        start, end = end, end + info.num_bytes
+        header[name] = {"dtype": _NAMES[info.dtype], "shape": list(info.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with explained(path), path.open("wb") as stream:
+        for part in (len(text).to_bytes(8, "little"), text):
+            digest.update(part)
+            stream.write(part)
+        for name, info in tensors.items():
+            values = read(name).contiguous()
+            if tuple(values.shape) != info.shape or values.dtype != info.dtype:
+                raise ValueError(f"{name} is {tuple(values.shape)} {values.dtype}, announced was {info}")
+            data = memoryview(values.reshape(-1).view(torch.uint8).numpy())
+            digest.update(data)
+            stream.write(data)
+            on_bytes(len(data))
+        stream.flush()
+        os.fsync(stream.fileno())
+    return FileRecord(size_bytes=8 + len(text) + end, sha256=digest.hexdigest())
