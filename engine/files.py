@@ -1,0 +1,67 @@
+"""Writing files so that they are either whole or not there, with the operating system's refusals in plain words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.errors import OutputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def output_error(error: OSError, target: Path) -> OutputError:
+    """The sentence for an operating system error met while `target` was written."""
+    if error.errno in _FULL:
+        return OutputError(
+            f"The disk is full, so “{target}” was not written; free some space and try again."
+        )
+    if error.errno in _FORBIDDEN:
+        return OutputError(
+            f"“{target}” cannot be written because it is not allowed there; choose another place."
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        return OutputError(
+            f"“{target}” cannot be written because its name is too long; choose a shorter one."
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return OutputError(
+            f"“{target}” cannot be written because something else stands there; choose another place."
+        )
+    reason = error.strerror or type(error).__name__
+    return OutputError(
+        f"“{target}” cannot be written ({reason}); choose another place."
+    )
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn every OSError inside into an `OutputError` about `target`."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(error, target) from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to a temporary name beside `path` and rename it; folders are made. Raises `OutputError`."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(
+                    stream.fileno()
+                )  # a rename may reach the disk before the data it names
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
