@@ -1,9 +1,9 @@
 """Frozen dataclasses to JSON types and strictly back, driven by their annotations alone.
 
 Understands: str, int, float, bool, None, bytes (base64), pathlib.Path, StrEnum, Literal, tuple[X, ...], tuple[X, Y],
-dict[str, X], X | Y, and dataclasses of these. Strict both ways round: an unknown field, a missing field or a value of another
-type is an `InputError` that names the place. In a union the first member that fits wins, so members must differ in type or in
-the names of their fields.
+dict[str, X], X | Y, and dataclasses of these. Strict both ways round: an unknown field, a missing field or a value of
+another type is an `InputError` that names the place. In a union the first member that fits wins, so members must differ
+in type or in the names of their fields.
 """
 
 from __future__ import annotations
@@ -48,16 +48,10 @@ def to_json(value: object) -> Json:
         case tuple():
             return [to_json(item) for item in cast("tuple[object, ...]", value)]
         case dict():
-            return {
-                str(key): to_json(item)
-                for key, item in cast("dict[object, object]", value).items()
-            }
+            return {str(key): to_json(item) for key, item in cast("dict[object, object]", value).items()}
         case _:
             if dataclasses.is_dataclass(value) and not isinstance(value, type):
-                return {
-                    field.name: to_json(getattr(value, field.name))
-                    for field in dataclasses.fields(value)
-                }
+                return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
             raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -78,13 +72,7 @@ def _read(annotation: Any, data: Json, place: str) -> Any:
     if origin is typing.Literal:
         options = typing.get_args(annotation)
         hit = any(type(data) is type(option) and data == option for option in options)
-        return _expect(
-            hit,
-            data,
-            "one of " + ", ".join(str(option) for option in options),
-            data,
-            place,
-        )
+        return _expect(hit, data, "one of " + ", ".join(str(option) for option in options), data, place)
     if origin is tuple:
         return _read_tuple(typing.get_args(annotation), data, place)
     if origin is dict:
@@ -93,37 +81,21 @@ def _read(annotation: Any, data: Json, place: str) -> Any:
         return _read_dataclass(cast(type[Any], annotation), data, place)
     if isinstance(annotation, type) and issubclass(annotation, enum.StrEnum):
         names = [member.value for member in annotation]
-        _expect(
-            isinstance(data, str) and data in names,
-            data,
-            "one of " + ", ".join(names),
-            data,
-            place,
-        )
+        _expect(isinstance(data, str) and data in names, data, "one of " + ", ".join(names), data, place)
         return annotation(data)
     return _read_plain(annotation, data, place)
 
 
 def _read_plain(annotation: Any, data: Json, place: str) -> Any:
     if annotation is str:
-        return _expect(
-            isinstance(data, str) and _is_text(data), data, "text", data, place
-        )
+        return _expect(isinstance(data, str) and _is_text(data), data, "text", data, place)
     if annotation is bool:
         return _expect(isinstance(data, bool), data, "true or false", data, place)
     if annotation is int:
-        return _expect(
-            isinstance(data, int) and not isinstance(data, bool),
-            data,
-            "a whole number",
-            data,
-            place,
-        )
+        return _expect(isinstance(data, int) and not isinstance(data, bool), data, "a whole number", data, place)
     if annotation is float:
         number = isinstance(data, int | float) and not isinstance(data, bool)
-        _expect(
-            number and abs(data) <= 1e300, data, "a number", data, place
-        )  # also keeps out infinities and NaN
+        _expect(number and abs(data) <= 1e300, data, "a number", data, place)  # also keeps out infinities and NaN
         return float(data)
     if annotation is bytes:
         _expect(isinstance(data, str), data, "base64 text", data, place)
@@ -132,13 +104,7 @@ def _read_plain(annotation: Any, data: Json, place: str) -> Any:
         except (binascii.Error, ValueError):
             return _expect(False, None, "base64 text", data, place)
     if annotation is Path:
-        _expect(
-            isinstance(data, str) and "\0" not in data and _is_text(data),
-            data,
-            "a path",
-            data,
-            place,
-        )
+        _expect(isinstance(data, str) and "\0" not in data and _is_text(data), data, "a path", data, place)
         return Path(data)
     raise TypeError(f"{annotation!r} is not a type the codec knows")
 
@@ -153,45 +119,22 @@ def _read_union(members: tuple[Any, ...], data: Json, place: str) -> Any:
     if data is None or len(members) == 1:
         raise faults[0]
     # Of `X | None` the fault of X says more than "expected null".
-    spoken = [
-        fault
-        for member, fault in zip(members, faults, strict=True)
-        if member is not type(None)
-    ]
-    raise (
-        spoken[0]
-        if len(spoken) == 1
-        else InputError(f"{_at(place)} fits none of the forms that may stand there.")
-    )
+    spoken = [fault for member, fault in zip(members, faults, strict=True) if member is not type(None)]
+    raise (spoken[0] if len(spoken) == 1 else InputError(f"{_at(place)} fits none of the forms that may stand there."))
 
 
 def _read_tuple(items: tuple[Any, ...], data: Json, place: str) -> tuple[Any, ...]:
     _expect(isinstance(data, list), data, "a list", data, place)
     if len(items) == 2 and items[1] is Ellipsis:
-        return tuple(
-            _read(items[0], item, f"{place}[{number}]")
-            for number, item in enumerate(data)
-        )
+        return tuple(_read(items[0], item, f"{place}[{number}]") for number, item in enumerate(data))
     _expect(len(data) == len(items), data, f"a list of {len(items)}", data, place)
     pairs = zip(items, data, strict=True)
-    return tuple(
-        _read(kind, item, f"{place}[{number}]")
-        for number, (kind, item) in enumerate(pairs)
-    )
+    return tuple(_read(kind, item, f"{place}[{number}]") for number, (kind, item) in enumerate(pairs))
 
 
 def _read_dict(item_type: Any, data: Json, place: str) -> dict[str, Any]:
-    _expect(
-        isinstance(data, dict) and all(isinstance(key, str) for key in data),
-        data,
-        "an object",
-        data,
-        place,
-    )
-    return {
-        key: _read(item_type, item, f"{place}.{key}" if place else key)
-        for key, item in data.items()
-    }
+    _expect(isinstance(data, dict) and all(isinstance(key, str) for key in data), data, "an object", data, place)
+    return {key: _read(item_type, item, f"{place}.{key}" if place else key) for key, item in data.items()}
 
 
 def _read_dataclass(cls: type[Any], data: Json, place: str) -> Any:
@@ -202,13 +145,8 @@ def _read_dataclass(cls: type[Any], data: Json, place: str) -> Any:
         raise InputError(f"{_at(place)} lacks the field “{missing[0]}”.")
     unknown = [str(name) for name in data if name not in hints]
     if unknown:
-        raise InputError(
-            f"{_at(place)} has a field “{unknown[0][:40]}” that is not known here."
-        )
-    values = {
-        name: _read(kind, data[name], f"{place}.{name}" if place else name)
-        for name, kind in hints.items()
-    }
+        raise InputError(f"{_at(place)} has a field “{unknown[0][:40]}” that is not known here.")
+    values = {name: _read(kind, data[name], f"{place}.{name}" if place else name) for name, kind in hints.items()}
     return cls(**values)
 
 
@@ -226,11 +164,7 @@ def _is_text(data: str) -> bool:
 def _expect(fits: bool, value: Any, wanted: str, data: Json, place: str) -> Any:
     if fits:
         return value
-    shown = (
-        repr(data)
-        if not isinstance(data, dict | list)
-        else ("an object" if isinstance(data, dict) else "a list")
-    )
+    shown = repr(data) if not isinstance(data, dict | list) else ("an object" if isinstance(data, dict) else "a list")
     raise InputError(f"{_at(place)} should be {wanted}, not {shown[:60]}.")
 
 

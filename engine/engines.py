@@ -23,7 +23,8 @@ _WAN_NEGATIVE_PROMPT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """One engine. `builtin`: its weights come with the program. `text_tokens`: how much of a prompt it reads, in tokens.
+    """One engine. `builtin`: its weights come with the program. `text_tokens`: how much of a prompt it reads, in
+    tokens.
 
     `licence` is that of the weights; `note` is one sentence for whoever chooses the engine.
     """
@@ -58,7 +59,7 @@ _ENGINES = (
         size_multiple=SIZE_MULTIPLE,
         text_tokens=128,
         licence="Apache-2.0",
-        note="A very small model trained on drawn figures: it shows within seconds who wears what, not how it will look.",
+        note="A very small model trained on drawn figures: within seconds it shows who wears what, not how it looks.",
     ),
     EngineInfo(
         name="lumosx",
@@ -79,7 +80,7 @@ _ENGINES = (
         size_multiple=SIZE_MULTIPLE,
         text_tokens=512,
         licence="Apache-2.0",
-        note="The published model; needs its weights (about 14 GB to download) and, for sensible speed, a graphics card.",
+        note="The published model: needs its weights (about 14 GB) and, for sensible speed, a graphics card.",
     ),
 )
 
@@ -96,9 +97,7 @@ def engine_info(name: str) -> EngineInfo:
     for info in _ENGINES:
         if info.name == name:
             return info
-    raise InputError(
-        f"There is no engine “{name}”; choose one of {', '.join(engine_names())}."
-    )
+    raise InputError(f"There is no engine “{name}”; choose one of {', '.join(engine_names())}.")
 
 
 def resolve_settings(engine: str, **overrides: Any) -> RenderSettings:
@@ -108,10 +107,7 @@ def resolve_settings(engine: str, **overrides: Any) -> RenderSettings:
     legal value or name.
     """
     info = engine_info(engine)
-    types = {
-        field.name: type(getattr(info.defaults, field.name))
-        for field in dataclasses.fields(RenderSettings)
-    }
+    types = {field.name: type(getattr(info.defaults, field.name)) for field in dataclasses.fields(RenderSettings)}
     del types["engine"]
     values: dict[str, Any] = {}
     for name, value in overrides.items():
@@ -127,11 +123,6 @@ def _typed(name: str, value: Any, wanted: type) -> Any:
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not wanted:
-        words = {
-            int: "a whole number",
-            float: "a number",
-            bool: "true or false",
-            str: "text",
-        }[wanted]
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[wanted]
         raise InputError(f"The setting {name} has to be {words}, not “{value}”.")
     return value

@@ -18,25 +18,15 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 def output_error(error: OSError, target: Path) -> OutputError:
     """The sentence for an operating system error met while `target` was written."""
     if error.errno in _FULL:
-        return OutputError(
-            f"The disk is full, so “{target}” was not written; free some space and try again."
-        )
+        return OutputError(f"The disk is full, so “{target}” was not written; free some space and try again.")
     if error.errno in _FORBIDDEN:
-        return OutputError(
-            f"“{target}” cannot be written because it is not allowed there; choose another place."
-        )
+        return OutputError(f"“{target}” cannot be written because it is not allowed there; choose another place.")
     if error.errno == errno.ENAMETOOLONG:
-        return OutputError(
-            f"“{target}” cannot be written because its name is too long; choose a shorter one."
-        )
+        return OutputError(f"“{target}” cannot be written because its name is too long; choose a shorter one.")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return OutputError(
-            f"“{target}” cannot be written because something else stands there; choose another place."
-        )
+        return OutputError(f"“{target}” cannot be written because something else stands there; choose another place.")
     reason = error.strerror or type(error).__name__
-    return OutputError(
-        f"“{target}” cannot be written ({reason}); choose another place."
-    )
+    return OutputError(f"“{target}” cannot be written ({reason}); choose another place.")
 
 
 @contextmanager
@@ -58,9 +48,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
-                os.fsync(
-                    stream.fileno()
-                )  # a rename may reach the disk before the data it names
+                os.fsync(stream.fileno())  # a rename may reach the disk before the data it names
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

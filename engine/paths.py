@@ -1,4 +1,4 @@
-"""Where things lie. Functions, because the answer depends on the environment at the time of the call; nothing is created."""
+"""Where things lie. Functions, because the answer depends on the environment of the moment; nothing is created."""
 
 from __future__ import annotations
 

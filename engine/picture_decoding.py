@@ -58,9 +58,7 @@ def decode_mask(data: bytes, name: str) -> MaskArray:
         image.load()
         return np.array(image.convert("L"), dtype=np.uint8)
     except Exception as error:  # as above
-        raise PictureError(
-            f"The mask “{name}” is damaged or incomplete; cut the picture out again."
-        ) from error
+        raise PictureError(f"The mask “{name}” is damaged or incomplete; cut the picture out again.") from error
 
 
 def _open(data: bytes, name: str) -> Image.Image:
@@ -88,9 +86,7 @@ def _open(data: bytes, name: str) -> Image.Image:
 def too_many_bytes(name: str) -> PictureError:
     """The error for a file over `MAX_FILE_BYTES`."""
     limit = MAX_FILE_BYTES // (1024 * 1024)
-    return PictureError(
-        f"The picture “{name}” is larger than {limit} MB; save a smaller version of it."
-    )
+    return PictureError(f"The picture “{name}” is larger than {limit} MB; save a smaller version of it.")
 
 
 def _too_many_pixels(name: str) -> str:
@@ -104,9 +100,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         # The original let transparent pixels turn black; flattening on white is what its model was trained to see.
         rgba = image.convert("RGBA")
-        return Image.alpha_composite(
-            Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba
-        ).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba).convert("RGB")
     return image.convert("RGB")
 
 

@@ -1,7 +1,7 @@
 """The picture store, and pictures as the model wants them.
 
-Pictures are named by their content, so equal pictures are one file and a scene full of ids can be compared, kept and sent.
-Knows nothing of prompts and models beyond the published letterbox.
+Pictures are named by their content, so equal pictures are one file and a scene full of ids can be compared, kept and
+sent. Knows nothing of prompts and models beyond the published letterbox.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from engine.picture_decoding import (
 from engine.scene import Reference, Role
 
 PictureId = str
-"""64 hexadecimal digits: sha256 over width, height (uint32, little-endian) and the RGB bytes, or "mask" before a mask's."""
+"""64 hexadecimal digits: sha256 over width, height (uint32 each) and the RGB bytes; a mask's begins with "mask"."""
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -75,9 +75,7 @@ class PictureStore:
     def path(self, picture: PictureId) -> Path:
         """Where the picture lies (or would lie) as a PNG file; `PictureError` for what is no picture id."""
         if not _ID.fullmatch(picture):
-            raise PictureError(
-                f"“{picture[:40]}” is not a picture of this program; add the picture again."
-            )
+            raise PictureError(f"“{picture[:40]}” is not a picture of this program; add the picture again.")
         return self.root / picture[:2] / f"{picture}.png"
 
     def __contains__(self, picture: PictureId) -> bool:
@@ -86,15 +84,11 @@ class PictureStore:
     def _add(self, pixels: RgbArray | MaskArray) -> PictureId:
         height, width = pixels.shape[:2]
         if height * width > MAX_PIXELS:
-            raise PictureError(
-                f"A picture has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down."
-            )
+            raise PictureError(f"A picture has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down.")
         picture = picture_id(pixels)
         path = self.path(picture)
         if not path.is_file() or not self._whole(picture, pixels.ndim):
-            stream = io.BytesIO()
-            Image.fromarray(pixels).save(stream, format="PNG", compress_level=1)
-            write_atomically(path, stream.getvalue())
+            write_atomically(path, encode_png(pixels))
         return picture
 
     def _whole(self, picture: PictureId, ndim: int) -> bool:
@@ -109,29 +103,19 @@ class PictureStore:
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:
-            raise PictureError(
-                "A picture of the scene is missing on this machine; add it again."
-            ) from error
+            raise PictureError("A picture of the scene is missing on this machine; add it again.") from error
         except OSError as error:
-            raise PictureError(
-                f"The stored picture “{path}” cannot be read; check its permissions."
-            ) from error
+            raise PictureError(f"The stored picture “{path}” cannot be read; check its permissions.") from error
         try:
             with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
                 pixels = np.array(image) if image.mode == mode else None
         # A damaged file of ours: whatever the decoder says, the cure is the same.
         except Exception as error:
-            raise PictureError(
-                "A stored picture was damaged on the disk; add it again."
-            ) from error
+            raise PictureError("A stored picture was damaged on the disk; add it again.") from error
         if pixels is None:
-            raise PictureError(
-                "A mask stands where a picture should be, or the reverse; add the picture again."
-            )
+            raise PictureError("A mask stands where a picture should be, or the reverse; add the picture again.")
         if picture_id(pixels) != picture:
-            raise PictureError(
-                "A stored picture was changed on the disk; add it again."
-            )
+            raise PictureError("A stored picture was changed on the disk; add it again.")
         return pixels
 
 
@@ -144,6 +128,13 @@ def picture_id(pixels: RgbArray | MaskArray) -> PictureId:
     return digest.hexdigest()
 
 
+def encode_png(pixels: RgbArray | MaskArray) -> bytes:
+    """A PNG file of a picture or a mask, without loss; quick rather than small."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()
+
+
 def read_picture_file(path: Path) -> bytes:
     """The bytes of a picture file, never more than the limit; `PictureError` in one sentence."""
     try:
@@ -152,14 +143,10 @@ def read_picture_file(path: Path) -> bytes:
         with path.open("rb") as stream:
             return stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise PictureError(
-            f"The picture “{path}” does not exist; check its name."
-        ) from error
+        raise PictureError(f"The picture “{path}” does not exist; check its name.") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise PictureError(
-            f"The picture “{path}” cannot be read ({reason}); check its permissions."
-        ) from error
+        raise PictureError(f"The picture “{path}” cannot be read ({reason}); check its permissions.") from error
 
 
 def prepare_reference(rgb: RgbArray, width: int, height: int) -> RgbArray:
@@ -169,13 +156,8 @@ def prepare_reference(rgb: RgbArray, width: int, height: int) -> RgbArray:
     """
     old_height, old_width = rgb.shape[:2]
     scale = min(width / old_width, height / old_height)
-    new_width, new_height = (
-        max(1, int(old_width * scale)),
-        max(1, int(old_height * scale)),
-    )
-    scaled = np.asarray(
-        Image.fromarray(rgb).resize((new_width, new_height), Image.Resampling.BICUBIC)
-    )
+    new_width, new_height = (max(1, int(old_width * scale)), max(1, int(old_height * scale)))
+    scaled = np.asarray(Image.fromarray(rgb).resize((new_width, new_height), Image.Resampling.BICUBIC))
     canvas = np.full((height, width, 3), 255, dtype=np.uint8)
     left, top = (width - new_width) // 2, (height - new_height) // 2
     canvas[top : top + new_height, left : left + new_width] = scaled
@@ -183,7 +165,7 @@ def prepare_reference(rgb: RgbArray, width: int, height: int) -> RgbArray:
 
 
 def cut_out(rgb: RgbArray, mask: MaskArray) -> RgbArray:
-    """The masked part on pure white, cropped to the mask's box. `PictureError` for an empty mask or one of another size."""
+    """The masked part on pure white, cropped to its box. `PictureError` for an empty mask or one of another size."""
     x0, y0, x1, y1 = mask_box(rgb, mask)
     return _on_white(rgb[y0:y1, x0:x1], mask[y0:y1, x0:x1])
 
@@ -191,22 +173,18 @@ def cut_out(rgb: RgbArray, mask: MaskArray) -> RgbArray:
 def mask_box(rgb: RgbArray, mask: MaskArray) -> tuple[int, int, int, int]:
     """The mask's box (x0, y0, x1, y1) in px, x1 and y1 outside. Raises `PictureError` as `cut_out` does."""
     if mask.shape != rgb.shape[:2]:
-        raise PictureError(
-            "A mask has another size than its picture; cut the picture out again."
-        )
+        raise PictureError("A mask has another size than its picture; cut the picture out again.")
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
-        raise PictureError(
-            "A mask keeps nothing of its picture; cut the picture out again."
-        )
+        raise PictureError("A mask keeps nothing of its picture; cut the picture out again.")
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def model_picture(reference: Reference, store: PictureStore) -> RgbArray:
     """The reference as the model was trained to see it, HWC uint8, still at its own size.
 
-    Attributes and objects with a mask are cut out on white and cropped to its box; a face is cropped to the box but keeps its
-    surroundings; a background stays whole, white outside its mask. Without a mask the picture stays as it is.
+    Attributes and objects with a mask are cut out on white and cropped to its box; a face is cropped to the box but
+    keeps its surroundings; a background stays whole, white outside its mask. Without a mask the picture stays as it is.
     """
     rgb = store.load(reference.image)
     if reference.mask is None:

@@ -16,7 +16,8 @@ Origin = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanedPrompt:
-    """`text`: the cleaned prompt; `origin[i]`: the characters [start, end) of the raw prompt that made character i of it.
+    """`text`: the cleaned prompt; `origin[i]`: the characters [start, end) of the raw prompt that made character i of
+    it.
 
     Origins are in order and never empty, so a character that came of several ("&amp;" → "&") points to all of them.
     """
@@ -90,9 +91,7 @@ def _identity(start: int, end: int) -> Origin:
 
 def _common_suffix(first: str, second: str) -> int:
     count = 0
-    while (
-        count < min(len(first), len(second)) and first[-1 - count] == second[-1 - count]
-    ):
+    while count < min(len(first), len(second)) and first[-1 - count] == second[-1 - count]:
         count += 1
     return count
 

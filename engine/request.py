@@ -28,13 +28,14 @@ MAX_VOLUME = 1280 * 720 * 241
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderSettings:
-    """How to render: everything a clip depends on besides its scene. No field is optional; `engine.engines` knows defaults.
+    """How to render: everything a clip depends on besides its scene. No field is optional; `engine.engines` knows
+    defaults.
 
-    width, height: px, multiples of 16 up to 2048. num_frames: 4 n + 1, up to 401. fps: 1–60. num_inference_steps: 1–200.
-    guidance_scale: 0–30 (1 = no guidance). shift: time shift of the schedule, 0.1–30. seed: 0 – 2⁶³−1.
-    engine: a name of `engine.engines`. profile: how memory is used, "auto" leaves it to the machine; never changes the clip.
-    binding_strength: MCAM's r, 0–4. relational_positions, relational_self_attention, relational_cross_attention: R2PE, CSAM
-    and MCAM. unpooling: see `engine.model.layout`. Constructing one with a value out of range raises `InputError`.
+    width, height: px, multiples of 16 up to 2048. num_frames: 4 n + 1, up to 401. fps: 1–60. num_inference_steps:
+    1–200. guidance_scale: 0–30 (1 = no guidance). shift: time shift of the schedule, 0.1–30. seed: 0 – 2⁶³−1. engine: a
+    name of `engine.engines`. profile: how memory is used, "auto" leaves it to the machine; never changes the clip.
+    binding_strength: MCAM's r, 0–4. relational_positions, relational_self_attention, relational_cross_attention: R2PE,
+    CSAM and MCAM. unpooling: see `engine.model.layout`. Constructing one with a value out of range raises `InputError`.
     """
 
     width: int
@@ -71,9 +72,7 @@ class RenderSettings:
                 f"choose at most {frames} frames at this size, or a smaller size."
             )
         if self.unpooling not in ("published", "corrected"):
-            raise InputError(
-                f"The un-pooling “{self.unpooling}” is unknown; choose published or corrected."
-            )
+            raise InputError(f"The un-pooling “{self.unpooling}” is unknown; choose published or corrected.")
         if not self.engine or not self.profile:
             raise InputError("The settings need an engine and a profile; name both.")
 
@@ -92,9 +91,7 @@ class RenderRequest:
     def __post_init__(self) -> None:
         problems = self.scene.problems()
         if self.allow_unbound:
-            problems = tuple(
-                problem for problem in problems if problem.code not in UNBOUND_CODES
-            )
+            problems = tuple(problem for problem in problems if problem.code not in UNBOUND_CODES)
         if problems:
             raise SceneError(problems)
 
@@ -103,8 +100,8 @@ class RenderRequest:
 class Clip:
     """A finished clip on disk and everything it was made of.
 
-    `path`: the file, or the folder of PNG frames. `weights_digest`: what `engine.weights` says about the engine's files.
-    `seconds`: how long the render took.
+    `path`: the file, or the folder of PNG frames. `weights_digest`: what `engine.weights` says about the engine's
+    files. `seconds`: how long the render took.
     """
 
     id: str
@@ -118,9 +115,7 @@ class Clip:
 def nearest_size(value: int) -> int:
     """The legal width or height in px that is nearest to `value`."""
     low, high = SIZE_RANGE_PX
-    return min(
-        max((value + SIZE_MULTIPLE // 2) // SIZE_MULTIPLE * SIZE_MULTIPLE, low), high
-    )
+    return min(max((value + SIZE_MULTIPLE // 2) // SIZE_MULTIPLE * SIZE_MULTIPLE, low), high)
 
 
 def nearest_frames(value: int) -> int:
@@ -151,6 +146,4 @@ def _check_range(name: str, value: float, limits: tuple[float, float]) -> None:
     low, high = limits
     if math.isnan(value) or not low <= value <= high:
         nearest = low if math.isnan(value) else min(max(value, low), high)
-        raise InputError(
-            f"The {name} cannot be {value}; choose from {low} to {high}, the nearest is {nearest}."
-        )
+        raise InputError(f"The {name} cannot be {value}; choose from {low} to {high}, the nearest is {nearest}.")

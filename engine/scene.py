@@ -1,8 +1,9 @@
-"""What the user composes: a prompt, subjects with their attributes, objects, a background, and which words mean which of them.
+"""What the user composes: a prompt, subjects with their attributes, objects, a background, and which words mean which
+of them.
 
-Immutable values without pixels: pictures are ids into a picture store. Drafts are legal, so nothing here raises; `problems()`
-says what keeps a scene from rendering, and `engine.request.RenderRequest` is the gate. Knows no tokens: what the text encoder
-makes of the words is `engine.spans`.
+Immutable values without pixels: pictures are ids into a picture store. Drafts are legal, so nothing here raises;
+`problems()` says what keeps a scene from rendering, and `engine.request.RenderRequest` is the gate. Knows no tokens:
+what the text encoder makes of the words is `engine.spans`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSpan:
-    """Characters [start, end) of the raw prompt name the reference with the id `target`."""
+    """Characters [start, end) of the raw prompt name the reference with the id `target`.
+
+    Counted in Unicode code points, as Python does; JavaScript counts UTF-16 units.
+    """
 
     start: int
     end: int
@@ -84,8 +88,8 @@ UNBOUND_CODES = frozenset({"unbound", "beyond_text"})
 class Scene:
     """Prompt, references and bindings; the order of everything is part of the value.
 
-    A reference with spans is bound to exactly these characters. One without is bound to every occurrence of its label (the
-    published rule), unless `unbound` lists its id: then it is deliberately bound to no words.
+    A reference with spans is bound to exactly these characters. One without is bound to every occurrence of its label
+    (the published rule), unless `unbound` lists its id: then it is deliberately bound to no words.
     """
 
     prompt: str = ""
@@ -97,9 +101,7 @@ class Scene:
 
     def references(self) -> tuple[Reference, ...]:
         """All references in model order: background, objects, then subject by subject (face, attributes)."""
-        owned = (
-            reference for subject in self.subjects for reference in subject.references
-        )
+        owned = (reference for subject in self.subjects for reference in subject.references)
         return (*self._free, *owned)
 
     @property
@@ -114,21 +116,11 @@ class Scene:
 
     def spans_of(self, target: str) -> tuple[PromptSpan, ...]:
         """The spans that name one reference, in the order of the prompt."""
-        return tuple(
-            sorted(
-                (span for span in self.spans if span.target == target),
-                key=lambda span: span.start,
-            )
-        )
+        return tuple(sorted((span for span in self.spans if span.target == target), key=lambda span: span.start))
 
     def problems(self) -> tuple[Problem, ...]:
-        """Why the scene cannot render yet, in the order of the page: prompt, references, bindings. Empty means it can."""
-        return (
-            *self._prompt_problems(),
-            *self._reference_problems(),
-            *self._span_problems(),
-            *self._label_problems(),
-        )
+        """Why the scene cannot render yet, in the order of the page: prompt, references, bindings. Empty: it can."""
+        return (*self._prompt_problems(), *self._reference_problems(), *self._span_problems(), *self._label_problems())
 
     @property
     def _free(self) -> tuple[Reference, ...]:
@@ -136,10 +128,7 @@ class Scene:
 
     def _prompt_problems(self) -> Iterator[Problem]:
         if not self.prompt.strip():
-            yield Problem(
-                code="prompt_empty",
-                message="The prompt is empty; describe what should happen in the clip.",
-            )
+            yield Problem(code="prompt_empty", message="The prompt is empty; describe what should happen in the clip.")
         if len(self.prompt) > MAX_PROMPT_CHARS:
             yield Problem(
                 code="prompt_long",
@@ -171,15 +160,10 @@ class Scene:
         yield from self._id_problems()
 
     def _id_problems(self) -> Iterator[Problem]:
-        ids = [subject.id for subject in self.subjects] + [
-            reference.id for reference in self.references()
-        ]
+        ids = [subject.id for subject in self.subjects] + [reference.id for reference in self.references()]
         for identifier, count in Counter(ids).items():
             if not identifier:
-                yield Problem(
-                    code="id_empty",
-                    message="A reference or subject has an empty id; add it anew.",
-                )
+                yield Problem(code="id_empty", message="A reference or subject has an empty id; add it anew.")
             elif count > 1:
                 yield Problem(
                     code="id_twice",
@@ -233,9 +217,7 @@ class Scene:
     def _label_problems(self) -> Iterator[Problem]:
         settled = {span.target for span in self.spans} | set(self.unbound)
         for reference in self.references():
-            if reference.id not in settled and not _occurs(
-                reference.label, self.prompt
-            ):
+            if reference.id not in settled and not _occurs(reference.label, self.prompt):
                 yield unbound_problem(reference)
 
     def _with_roles(self) -> Iterator[tuple[Reference, Role]]:
@@ -263,14 +245,11 @@ def unbound_problem(reference: Reference) -> Problem:
 
 
 def _occurs(label: str, prompt: str) -> bool:
-    """Whether the label stands in the prompt, character by character after cleaning; case matters, as in the published rule."""
+    """Whether the label stands in the cleaned prompt, character by character; case matters, as published."""
     wanted = fold_blanks(label)
     if not wanted or len(prompt) > MAX_PROMPT_CHARS or len(label) > MAX_PROMPT_CHARS:
         return False
-    return (
-        wanted in fold_blanks(prompt)
-        or clean_prompt(label).text in clean_prompt(prompt).text
-    )
+    return wanted in fold_blanks(prompt) or clean_prompt(label).text in clean_prompt(prompt).text
 
 
 def _name(reference: Reference) -> str:
@@ -278,15 +257,9 @@ def _name(reference: Reference) -> str:
     return (
         f"“{label}”"
         if label
-        else {"object": "An object", "attribute": "An attribute"}.get(
-            reference.role, f"The {reference.role.value}"
-        )
+        else {"object": "An object", "attribute": "An attribute"}.get(reference.role, f"The {reference.role.value}")
     )
 
 
 def _article(role: Role) -> str:
-    return (
-        f"an {role.value}"
-        if role in (Role.attribute, Role.object)
-        else f"a {role.value}"
-    )
+    return f"an {role.value}" if role in (Role.attribute, Role.object) else f"a {role.value}"

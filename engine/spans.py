@@ -1,8 +1,8 @@
 """From the words of a prompt to tokens: which tokens each reference is bound to.
 
-An untouched binding gives exactly the published mask: the label is tokenised alone and its tokens are searched as a run in the
-tokenised prompt. A touched one, characters of the raw prompt, gets there through raw → cleaned → tokens. Knows no model and no
-particular tokenizer.
+An untouched binding gives exactly the published mask: the label is tokenised alone and its tokens are searched as a run
+in the tokenised prompt. A touched one, characters of the raw prompt, gets there through raw → cleaned → tokens. Knows
+no model and no particular tokenizer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FastTokenizer(Protocol):
         ...
 
     def __call__(self, text: str, /, **options: Any) -> Mapping[str, Any]:
-        """Called with add_special_tokens, truncation, max_length, return_offsets_mapping as transformers spells them."""
+        """Called with options as transformers spells them: truncation, max_length, return_offsets_mapping …"""
         ...
 
 
@@ -50,7 +50,7 @@ class _Tokens:
 
 
 def sequence_mask(ids: Sequence[int], sub: Sequence[int]) -> list[bool]:
-    """Which places of `ids` lie in an occurrence of the run `sub`; overlapping occurrences count, an empty run has none."""
+    """Which places of `ids` lie in an occurrence of the run `sub`; occurrences may overlap, an empty run has none."""
     mask = [False] * len(ids)
     length = len(sub)
     if length == 0:
@@ -62,9 +62,7 @@ def sequence_mask(ids: Sequence[int], sub: Sequence[int]) -> list[bool]:
     return mask
 
 
-def phrase_positions(
-    tokenizer: FastTokenizer, prompt: str, phrase: str, num_tokens: int
-) -> tuple[int, ...]:
+def phrase_positions(tokenizer: FastTokenizer, prompt: str, phrase: str, num_tokens: int) -> tuple[int, ...]:
     """Token places that the published search marks for `phrase`: all occurrences, case-sensitive, within `num_tokens`.
 
     Both texts are cleaned first; the prompt is cut to `num_tokens` tokens, the last of which is the end mark.
@@ -73,19 +71,13 @@ def phrase_positions(
     return _run_positions(tokenizer, tokens, phrase, num_tokens)
 
 
-def span_positions(
-    tokenizer: FastTokenizer, prompt: str, span: PromptSpan, num_tokens: int
-) -> tuple[int, ...]:
+def span_positions(tokenizer: FastTokenizer, prompt: str, span: PromptSpan, num_tokens: int) -> tuple[int, ...]:
     """Token places that share a character other than white space with the span, within `num_tokens`."""
     cleaned = clean_prompt(prompt)
-    return _touched_positions(
-        cleaned, _tokenize(tokenizer, cleaned.text, num_tokens), (span,)
-    )
+    return _touched_positions(cleaned, _tokenize(tokenizer, cleaned.text, num_tokens), (span,))
 
 
-def binding_masks(
-    scene: Scene, tokenizer: FastTokenizer, num_tokens: int
-) -> npt.NDArray[np.bool_]:
+def binding_masks(scene: Scene, tokenizer: FastTokenizer, num_tokens: int) -> npt.NDArray[np.bool_]:
     """[N, num_tokens] bool: row n marks the tokens that reference n (in model order) is bound to."""
     import numpy as np
 
@@ -106,12 +98,11 @@ def binding_masks(
     return masks
 
 
-def binding_problems(
-    scene: Scene, tokenizer: FastTokenizer, num_tokens: int
-) -> tuple[Problem, ...]:
+def binding_problems(scene: Scene, tokenizer: FastTokenizer, num_tokens: int) -> tuple[Problem, ...]:
     """References whose words reach no token: "unbound" if the prompt lacks them, "beyond_text" if it is too long.
 
-    The truth about bindings, where `Scene.problems` compares characters only. References in `scene.unbound` are left alone.
+    The truth about bindings, where `Scene.problems` compares characters only. References in `scene.unbound` are left
+    alone.
     """
     cleaned = clean_prompt(scene.prompt)
     tokens = _tokenize(tokenizer, cleaned.text, num_tokens)
@@ -120,11 +111,7 @@ def binding_problems(
         if reference.id in scene.unbound:
             continue
         if spans := scene.spans_of(reference.id):
-            problems.extend(
-                _span_problems(
-                    reference, spans, scene.prompt, cleaned, tokens, num_tokens
-                )
-            )
+            problems.extend(_span_problems(reference, spans, scene.prompt, cleaned, tokens, num_tokens))
         elif not _run_positions(tokenizer, tokens, reference.label, num_tokens):
             problems.append(_label_problem(reference, cleaned, tokenizer, num_tokens))
     return tuple(problems)
@@ -132,31 +119,16 @@ def binding_problems(
 
 def _tokenize(tokenizer: FastTokenizer, text: str, num_tokens: int | None) -> _Tokens:
     """Token ids with the end mark and each token's characters [start, end) of `text`; None reads all of it."""
-    limit: dict[str, Any] = (
-        {"truncation": True, "max_length": num_tokens} if num_tokens is not None else {}
-    )
-    coded = tokenizer(
-        text,
-        add_special_tokens=True,
-        return_offsets_mapping=True,
-        verbose=False,
-        **limit,
-    )
-    return _Tokens(
-        list(coded["input_ids"]),
-        [(int(start), int(end)) for start, end in coded["offset_mapping"]],
-    )
+    limit: dict[str, Any] = {"truncation": True, "max_length": num_tokens} if num_tokens is not None else {}
+    coded = tokenizer(text, add_special_tokens=True, return_offsets_mapping=True, verbose=False, **limit)
+    return _Tokens(list(coded["input_ids"]), [(int(start), int(end)) for start, end in coded["offset_mapping"]])
 
 
-def _run_positions(
-    tokenizer: FastTokenizer, tokens: _Tokens, phrase: str, num_tokens: int | None
-) -> tuple[int, ...]:
+def _run_positions(tokenizer: FastTokenizer, tokens: _Tokens, phrase: str, num_tokens: int | None) -> tuple[int, ...]:
     ids = _tokenize(tokenizer, clean_prompt(phrase).text, num_tokens).ids
     end = tokenizer.eos_token_id
     run = ids[: ids.index(end)] if end in ids else ids
-    return tuple(
-        place for place, hit in enumerate(sequence_mask(tokens.ids, run)) if hit
-    )
+    return tuple(place for place, hit in enumerate(sequence_mask(tokens.ids, run)) if hit)
 
 
 def _cleaned_places(cleaned: CleanedPrompt, spans: Sequence[PromptSpan]) -> set[int]:
@@ -164,14 +136,11 @@ def _cleaned_places(cleaned: CleanedPrompt, spans: Sequence[PromptSpan]) -> set[
     return {
         place
         for place, (start, end) in enumerate(cleaned.origin)
-        if not cleaned.text[place].isspace()
-        and any(start < span.end and span.start < end for span in spans)
+        if not cleaned.text[place].isspace() and any(start < span.end and span.start < end for span in spans)
     }
 
 
-def _touched_positions(
-    cleaned: CleanedPrompt, tokens: _Tokens, spans: Sequence[PromptSpan]
-) -> tuple[int, ...]:
+def _touched_positions(cleaned: CleanedPrompt, tokens: _Tokens, spans: Sequence[PromptSpan]) -> tuple[int, ...]:
     places = _cleaned_places(cleaned, spans)
     hits: list[int] = []
     follower_hit = False
@@ -180,9 +149,7 @@ def _touched_positions(
         if end > start and not cleaned.text[start:end].isspace():
             follower_hit = any(place in places for place in range(start, end))
         elif end == start:
-            follower_hit = (
-                False  # the end mark and other tokens that came of no character
-            )
+            follower_hit = False  # the end mark and other tokens that came of no character
         # A token of white space alone is the word mark of its follower, which the published search marks along with it.
         if follower_hit:
             hits.append(token)
@@ -211,15 +178,8 @@ def _span_problems(
             )
 
 
-def _label_problem(
-    reference: Reference,
-    cleaned: CleanedPrompt,
-    tokenizer: FastTokenizer,
-    num_tokens: int,
-) -> Problem:
-    if _run_positions(
-        tokenizer, _tokenize(tokenizer, cleaned.text, None), reference.label, None
-    ):
+def _label_problem(reference: Reference, cleaned: CleanedPrompt, tokenizer: FastTokenizer, num_tokens: int) -> Problem:
+    if _run_positions(tokenizer, _tokenize(tokenizer, cleaned.text, None), reference.label, None):
         return _beyond(reference, reference.label, num_tokens)
     label = clean_prompt(reference.label).text
     if label and label in cleaned.text:
