@@ -1,0 +1,1 @@
+"""The command line: a promise about names, options and exit codes."""

@@ -1,0 +1,1 @@
+"""One module per command; each has `run(args) -> exit code` and is only imported when its command is given."""

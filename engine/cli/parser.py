@@ -1,0 +1,331 @@
+"""All commands and options of the command line, with their help.
+
+Standard library only: `--help` and wrong usage are answered before there is an environment. Checks form, not meaning:
+whether a size suits an engine, or a folder exists, is said by the command itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+DEFAULT_PORT = 7860
+DEFAULT_HOST = "127.0.0.1"
+
+TEST_GROUPS = ("unit", "parity", "property", "browser", "faults")
+"""Folders below `tests/`, in the order in which they run."""
+SHORT_FAULT_ROUNDS = 3
+"""Rounds of faults where none are asked for."""
+BENCHES = ("network",)
+NANO_STAGES = ("all", "tokenizer", "vae", "relations")
+
+Number = TypeVar("Number", int, float)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that answers wrong usage with one sentence and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, _sentence(message, self.prog) + "\n")
+
+
+def build_parser(prog: str = "launcher.py") -> argparse.ArgumentParser:
+    """Make the parser of all commands.
+
+    The namespace has `command` (None: start the studio) and, for commands with parts, `action`; the other names are those
+    of the options. What the user left open is None (or False for switches), unless its help names a default.
+    """
+    parser = _Parser(
+        prog=prog,
+        description="LumosX Studio: a local studio for personalised video. Without a command it starts the studio.",
+        epilog="Exit codes: 0 done, 1 a fault of the program or a failed check, 2 the input or the machine, 130 cancelled.",
+        allow_abbrev=False,
+    )
+    _add_studio_options(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Parser)
+    for add in _COMMANDS:
+        add(commands)
+    return parser
+
+
+def parse(argv: Sequence[str], prog: str = "launcher.py") -> argparse.Namespace:
+    """Parse `argv`; leaves with `SystemExit` 0 after help and 2, one sentence on stderr, after wrong usage.
+
+    Everything behind a single `--` is for pytest and lands in `pytest_args` of the command `test`.
+    """
+    parser = build_parser(prog)
+    own, rest = _split(argv)
+    args = parser.parse_args(own)
+    if args.command is None:
+        args.port = DEFAULT_PORT if args.port is None else args.port
+        args.host = DEFAULT_HOST if args.host is None else args.host
+    elif args.port is not None or args.host is not None or args.no_browser or args.window:
+        parser.error(
+            f"--port, --host, --no-browser and --window start the studio and cannot stand before “{args.command}”"
+        )
+    if args.command == "render" and args.out is None and not args.dry_run:
+        parser.error("--out is missing: the name of the clip, as in --out clip.mp4")
+    if args.command == "test":
+        args.pytest_args = rest
+    elif rest:
+        parser.error("only “test” takes further arguments behind --")
+    return args
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    if "--" not in argv:
+        return list(argv), []
+    at = list(argv).index("--")
+    return list(argv[:at]), list(argv[at + 1 :])
+
+
+# Commands -------------------------------------------------------------------------------------------------------------
+
+_Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]  (argparse gives the type no public name)
+
+
+def _add_studio_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("studio")
+    group.add_argument("--port", type=_whole(1, 65535), metavar="N", help=f"port of the page (default {DEFAULT_PORT})")
+    group.add_argument(
+        "--host", type=_text, metavar="H", help=f"address to listen on (default {DEFAULT_HOST}, this machine only)"
+    )
+    group.add_argument("--no-browser", action="store_true", help="do not open the browser")
+    group.add_argument("--window", action="store_true", help="open the studio in a window of its own")
+
+
+def _add(
+    commands: _Commands[argparse.ArgumentParser], name: str, text: str, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    description = text[0].upper() + text[1:] + "."
+    return commands.add_parser(name, help=text, description=description, epilog=epilog, allow_abbrev=False)
+
+
+def _setup(commands: _Commands[argparse.ArgumentParser]) -> None:
+    _add(commands, "setup", "make the environment ready and stop (every other command does so, too)")
+
+
+def _render(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "render",
+        "make a clip of a scene",
+        epilog="What is left open is taken from the scene, else from the engine. A clip made by this program can be given "
+        "as SCENE: it is made again.",
+    )
+    parser.add_argument(
+        "scene", type=_text, metavar="SCENE", help="sample folder, preset (path or name), scene file or a clip of ours"
+    )
+    parser.add_argument(
+        "--out", type=_path, metavar="FILE", help="target: .mp4, .webm, .gif, or a folder for PNG frames"
+    )
+    parser.add_argument(
+        "--seed", type=_whole(0, 2**63 - 1), metavar="N", help="start of the noise; same seed, same clip"
+    )
+    parser.add_argument("--steps", type=_whole(1, 10_000), metavar="N", help="sampling steps")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="width and height in pixels, as in 832x480")
+    parser.add_argument("--frames", type=_whole(1, 100_000), metavar="N", help="number of frames")
+    parser.add_argument("--fps", type=_whole(1, 1000), metavar="N", help="frames per second")
+    parser.add_argument("--guidance", type=_number(0.0, 100.0), metavar="G", help="how closely the prompt is followed")
+    parser.add_argument(
+        "--strength",
+        type=_number(0.0, 100.0),
+        metavar="R",
+        help="how strongly words are bound to pictures: 0.5 favours identity, 1 the text",
+    )
+    parser.add_argument("--engine", type=_text, metavar="NAME", help="which model renders (see doctor)")
+    parser.add_argument("--profile", type=_text, metavar="NAME", help="memory profile")
+    parser.add_argument(
+        "--allow-unbound",
+        action="store_true",
+        help="render although the phrase of a picture is missing from the prompt",
+    )
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="leave the pictures out of the recipe inside the clip"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check everything, say what would be made, and stop")
+    parser.add_argument("--json", action="store_true", help="one JSON document for machines")
+
+
+def _export(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands, "export", "write a scene as an official sample folder, with a scene.json that loses nothing"
+    )
+    parser.add_argument("scene", type=_text, metavar="SCENE", help="as for render")
+    parser.add_argument("folder", type=_path, metavar="FOLDER", help="folder to write")
+
+
+def _parity(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "parity", "run recorded cases of the published model and compare")
+    parser.add_argument("folder", type=_path, metavar="FOLDER", help="folder of cases")
+    parser.add_argument("--out", type=_path, metavar="DIR", help="write our own outputs there")
+
+
+def _weights(commands: _Commands[argparse.ArgumentParser]) -> None:
+    actions = _parts(_add(commands, "weights", "list, fetch, convert, verify or remove model files"), "ACTION")
+    part = _add(actions, "list", "what there is, its size, its licence, and what is installed")
+    part.add_argument("--json", action="store_true", help="one JSON document for machines")
+    part = _add(actions, "download", "fetch model files; goes on where it was interrupted")
+    part.add_argument("name", type=_text, nargs="?", metavar="NAME", help="which (default: the published LumosX)")
+    part.add_argument(
+        "--from", dest="source", type=_path, metavar="PATH", help="use files that are already on this machine"
+    )
+    part = _add(actions, "convert", "turn the published bundle into a folder the engine loads")
+    part.add_argument("source", type=_path, metavar="SOURCE", help="folder of the published bundle")
+    part.add_argument("--out", type=_path, metavar="DIR", help="folder to write (default: where the engine looks)")
+    part = _add(actions, "verify", "compare installed files with their recorded digests")
+    part.add_argument("name", type=_text, nargs="?", metavar="NAME", help="which (default: all)")
+    part = _add(actions, "remove", "delete installed model files")
+    part.add_argument("name", type=_text, metavar="NAME", help="which")
+    part.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _nano(commands: _Commands[argparse.ArgumentParser]) -> None:
+    actions = _parts(_add(commands, "nano", "train or measure the built-in model"), "ACTION")
+    part = _add(actions, "train", "train the built-in model from nothing")
+    part.add_argument("--out", type=_path, metavar="DIR", help="folder of the run")
+    part.add_argument(
+        "--stage", type=_one_of(NANO_STAGES), default="all", metavar="STAGE", help=f"{', '.join(NANO_STAGES)}"
+    )
+    part.add_argument("--steps", type=_whole(1, 10**9), metavar="N", help="training steps of the stage")
+    part.add_argument("--batch", type=_whole(1, 10**6), metavar="N", help="samples in a step")
+    part.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0, metavar="N", help="seed (default 0)")
+    part.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
+    part = _add(actions, "eval", "measure whether every face got its own clothes")
+    part.add_argument("--scenes", type=_whole(1, 10**6), default=40, metavar="N", help="number of scenes (default 40)")
+    part.add_argument(
+        "--seed", type=_whole(0, 2**63 - 1), default=1, metavar="S", help="seed of the scenes (default 1)"
+    )
+    part.add_argument("--weights", type=_path, metavar="DIR", help="model folder (default: the built-in one)")
+    part.add_argument("--steps", type=_whole(1, 10_000), metavar="N", help="sampling steps")
+
+
+def _doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "doctor", "this machine, its budget, what is installed and what will run")
+    parser.add_argument("--json", action="store_true", help="one JSON document for machines")
+
+
+def _bench(commands: _Commands[argparse.ArgumentParser]) -> None:
+    actions = _parts(_add(commands, "bench", "figures, measured on this machine"), "WHAT")
+    part = _add(actions, "network", "the network against its published form and against plain Wan; minutes, about 4 GB")
+    part.add_argument("--repeats", type=_whole(1, 1000), default=5, metavar="N", help="interleaved repeats (default 5)")
+
+
+def _test(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "test",
+        "run the tests",
+        epilog="Without a name all of them run, faults in a short round. Arguments behind -- go to pytest.",
+    )
+    parser.add_argument(
+        "group", nargs="?", type=_one_of(TEST_GROUPS), metavar="NAME", help=f"one of {', '.join(TEST_GROUPS)}"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_whole(1, 10**6),
+        default=SHORT_FAULT_ROUNDS,
+        metavar="N",
+        help=f"rounds of faults (default {SHORT_FAULT_ROUNDS})",
+    )
+
+
+def _parts(parser: argparse.ArgumentParser, metavar: str) -> _Commands[argparse.ArgumentParser]:
+    return parser.add_subparsers(dest="action", metavar=metavar, required=True, title="parts", parser_class=_Parser)
+
+
+_COMMANDS: tuple[Callable[[_Commands[argparse.ArgumentParser]], None], ...] = (
+    _setup,
+    _render,
+    _export,
+    _parity,
+    _weights,
+    _nano,
+    _doctor,
+    _bench,
+    _test,
+)
+
+
+# Values ---------------------------------------------------------------------------------------------------------------
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"has to be a whole number, not “{text}”") from None
+        return _within(value, low, high)
+
+    return convert
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"has to be a number, not “{text}”") from None
+        return _within(value, low, high)
+
+    return convert
+
+
+def _within(value: Number, low: Number, high: Number) -> Number:
+    if not low <= value <= high:  # also refuses NaN
+        raise argparse.ArgumentTypeError(f"has to be between {low} and {high}, not {value}")
+    return value
+
+
+def _one_of(names: Sequence[str]) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"has to be one of {', '.join(names)}, not “{text}”")
+        return text
+
+    return convert
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("is no path")
+    return Path(_text(text)).expanduser()
+
+
+def _size(text: str) -> tuple[int, int]:
+    """`WxH` in pixels as (width, height)."""
+    match = re.fullmatch(r"([0-9]{1,5})[x×]([0-9]{1,5})", text.strip().lower())
+    if match is None or not (int(match[1]) and int(match[2])):
+        raise argparse.ArgumentTypeError(f"has to be width x height in pixels, as in 832x480, not “{text}”")
+    return int(match[1]), int(match[2])
+
+
+# Sentences ------------------------------------------------------------------------------------------------------------
+
+
+def _sentence(message: str, prog: str) -> str:
+    """One sentence for the user out of argparse's message."""
+    unknown = re.match(
+        r"argument (?:COMMAND|ACTION|WHAT): invalid choice: '(.*?)' \(choose from (.*)\)$", message, re.S
+    )
+    if unknown:
+        names = re.findall(r"[\w-]+", unknown[2])
+        close = difflib.get_close_matches(unknown[1], names, n=1)
+        hint = f"did you mean “{close[0]}”?" if close else f"choose from {', '.join(names)}."
+        return f"There is no “{unknown[1]}”; {hint}"
+    message = re.sub(r"^argument (\S+?)(?:/\S+)?: ", r"\1 ", message)
+    see = f"see “{prog} --help”"
+    message = re.sub(r"^the following arguments are required: (.*)$", rf"\1 is missing; {see}", message)
+    message = re.sub(r"^unrecognized arguments: (.*)$", rf"“\1” is not understood here; {see}", message)
+    return message[:1].upper() + message[1:] + "."
