@@ -1,7 +1,7 @@
 """From words on the command line to a command's module, and from errors to exit codes.
 
-Exit codes: 0 done; 1 a fault of the program (with its traceback) or a failed check; 2 the input or the machine is at fault
-(one sentence on stderr); 130 cancelled.
+Exit codes: 0 done; 1 a fault of the program (with its traceback) or a failed check; 2 the input or the machine is at
+fault (one sentence on stderr); 130 cancelled.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _disk_error(error: OSError) -> OutputError:
 
 
 def _interrupt_on_sigterm() -> Callable[[int, FrameType | None], object] | int | None:
-    """Install the handler; return what was there before, or None where signals cannot be set (outside the main thread)."""
+    """Install the handler; return the one before, or None where signals cannot be set (outside the main thread)."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -36,13 +36,13 @@ class _Parser(argparse.ArgumentParser):
 def build_parser(prog: str = "launcher.py") -> argparse.ArgumentParser:
     """Make the parser of all commands.
 
-    The namespace has `command` (None: start the studio) and, for commands with parts, `action`; the other names are those
-    of the options. What the user left open is None (or False for switches), unless its help names a default.
+    The namespace has `command` (None: start the studio) and, for commands with parts, `action`; the other names are
+    those of the options. What the user left open is None (or False for switches), unless its help names a default.
     """
     parser = _Parser(
         prog=prog,
         description="LumosX Studio: a local studio for personalised video. Without a command it starts the studio.",
-        epilog="Exit codes: 0 done, 1 a fault of the program or a failed check, 2 the input or the machine, 130 cancelled.",
+        epilog="Exit codes: 0 done, 1 a fault of the program or a failed check, 2 input or machine, 130 cancelled.",
         allow_abbrev=False,
     )
     _add_studio_options(parser)
@@ -114,8 +114,7 @@ def _render(commands: _Commands[argparse.ArgumentParser]) -> None:
         commands,
         "render",
         "make a clip of a scene",
-        epilog="What is left open is taken from the scene, else from the engine. A clip made by this program can be given "
-        "as SCENE: it is made again.",
+        epilog="What is left open is taken from the scene, else from the engine. A clip of ours as SCENE is made again.",
     )
     parser.add_argument(
         "scene", type=_text, metavar="SCENE", help="sample folder, preset (path or name), scene file or a clip of ours"
