@@ -1,4 +1,4 @@
-"""Recorded cases of the parts around the network: text encoder, VAE, sampler, layout, phrase masks, picture preparation."""
+"""Recorded cases of the parts around the network: text encoder, VAE, sampler, layout, phrases and pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5Config, UMT
 from engine.model.layout import SequenceLayout, rotary_table
 from engine.model.scheduler import LumosXScheduler
 from engine.parity.folder import Judge, RecordedFolder, Tensors, read_json, read_tensors, relative_to_maximum
-from engine.pictures import decode_picture, prepare_reference
+from engine.picture_decoding import decode_picture
+from engine.pictures import RgbArray, prepare_reference, read_picture_file
 from engine.spans import clean_prompt, phrase_positions, sequence_mask
 from engine.weights.checkpoints import read_network_state
 from engine.weights.original import (
@@ -49,14 +50,17 @@ def build_vae(folder: Path) -> AutoencoderKLWan:
     return model.eval()
 
 
+def load_picture(path: Path) -> RgbArray:
+    """A picture file as the project reads it: turned upright, flattened on white, RGB."""
+    return decode_picture(read_picture_file(path), path.name)
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 @torch.no_grad()
-def encode_text(
-    model: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, text: str, text_len: int
-) -> torch.Tensor:
+def encode_text(model: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, text: str, text_len: int) -> torch.Tensor:
     """Embeddings of a prompt's real tokens, the end token included: `[tokens, dim]`."""
     ids = tokenizer(clean_prompt(text).text, max_length=text_len, truncation=True, return_tensors="pt").input_ids
     return model(ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
@@ -96,7 +100,9 @@ def decode_latent(vae: AutoencoderKLWan, latent: torch.Tensor) -> torch.Tensor:
 
 
 def _statistics(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:
-    mean, std = (torch.tensor(values)[None, :, None, None, None] for values in (vae.config.latents_mean, vae.config.latents_std))
+    mean, std = (
+        torch.tensor(values)[None, :, None, None, None] for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
     return mean, std
 
 
@@ -131,7 +137,9 @@ def run_sampler(folder: RecordedFolder) -> Iterator[tuple[str, Judge]]:
             ours[f"{key}.sigmas"], ours[f"{key}.timesteps"] = scheduler.sigmas, scheduler.timesteps
             latents = tensors["z"]
             for timestep in scheduler.timesteps:
-                positive, negative = (_linear_velocity(tensors, which, latents, timestep) for which in ("cond", "uncond"))
+                positive, negative = (
+                    _linear_velocity(tensors, which, latents, timestep) for which in ("cond", "uncond")
+                )
                 guided = negative + case["guidance"] * (positive - negative)
                 latents = scheduler.step(guided, timestep, latents, return_dict=False)[0]
             ours[f"{key}.final"] = latents
@@ -224,7 +232,7 @@ def run_pictures(folder: RecordedFolder) -> Iterator[tuple[str, Judge]]:
         ours: Tensors = {}
         for case in recorded["cases"]:
             height, width = case["size"]
-            prepared = prepare_reference(decode_picture(path.parent / case["file"]), width, height)
+            prepared = prepare_reference(load_picture(path.parent / case["file"]), width, height)
             grid = prepared.transpose(2, 0, 1)[:, case["offset"] :: case["stride"], case["offset"] :: case["stride"]]
             ours[f"{case['key']}.strided_u8"] = torch.from_numpy(np.ascontiguousarray(grid))
         yield _judged(folder, path, ours, tensors, 1.0)

@@ -103,7 +103,9 @@ def run_conversion(folder: RecordedFolder) -> Iterator[tuple[str, Judge]]:
         return
     expected_path = root / "ema.safetensors"
     expected = read_tensors(expected_path) if expected_path.is_file() else {}
-    sources = [path for path in (root / "LumosX_models", root / "LumosX_models_separate", root / "ema.pt") if path.exists()]
+    sources = [
+        path for path in (root / "LumosX_models", root / "LumosX_models_separate", root / "ema.pt") if path.exists()
+    ]
     judge = Judge("dcp/converted", {})
     states: list[Tensors] = []
     for source in sources:
@@ -156,5 +158,3 @@ def sample(
         guided = negative + case["guidance"] * (positive - negative)
         latents = scheduler.step(guided, timestep, latents, return_dict=False)[0]
     return latents
-
-

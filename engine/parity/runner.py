@@ -40,14 +40,14 @@ def run_folder(root: Path, out: Path | None = None) -> Iterator[Outcome]:
     for kind, runner in RUNNERS.items():
         if not folder.path(kind).is_dir():
             continue
-        for outcome in _run_kind(kind, runner, folder):
+        for outcome in run_kind(kind, runner, folder):
             found = True
             yield outcome
     if not found:
         raise InputError(f"{root} holds no recorded cases: it needs at least one of the folders {', '.join(RUNNERS)}.")
 
 
-def _run_kind(kind: str, runner: Runner, folder: RecordedFolder) -> Iterator[Outcome]:
+def run_kind(kind: str, runner: Runner, folder: RecordedFolder) -> Iterator[Outcome]:
     cases = runner(folder)
     while True:
         try:
@@ -68,7 +68,9 @@ def line(outcome: Outcome) -> str:
     if outcome.error is None or outcome.tolerance is None:
         return f"run     {outcome.case}  {outcome.quantity}  (nothing recorded to compare with)"
     verdict = "ok    " if outcome.passed else "FAILED"
-    return f"{verdict}  {outcome.case}  {outcome.quantity}  error {outcome.error:.3g}  tolerance {outcome.tolerance:.3g}"
+    return (
+        f"{verdict}  {outcome.case}  {outcome.quantity}  error {outcome.error:.3g}  tolerance {outcome.tolerance:.3g}"
+    )
 
 
 def document(outcomes: list[Outcome]) -> str:

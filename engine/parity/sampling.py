@@ -11,10 +11,17 @@ import torch
 
 from engine.model.pipeline import Conditioning, LumosXPipeline
 from engine.model.scheduler import LumosXScheduler
-from engine.parity.components import ENCODE_TOLERANCE, TEXT_TOLERANCE, build_text_encoder, build_vae, load_tokenizer
+from engine.parity.components import (
+    ENCODE_TOLERANCE,
+    TEXT_TOLERANCE,
+    build_text_encoder,
+    build_vae,
+    load_picture,
+    load_tokenizer,
+)
 from engine.parity.folder import Judge, RecordedFolder, Tensors, read_json, read_tensors
 from engine.parity.network import build_network, group_sizes, merged_config, relations_of
-from engine.pictures import decode_picture, prepare_reference
+from engine.pictures import prepare_reference
 from engine.spans import phrase_positions
 from engine.weights.checkpoints import read_network_state
 
@@ -33,7 +40,11 @@ def run_pipelines(folder: RecordedFolder) -> Iterator[tuple[str, Judge]]:
 
 
 def _run(root: Path, case: dict[str, Any], noise: torch.Tensor) -> Tensors:
-    config = {**read_json(root / "config.json"), **case.get("config", {})} if (root / "config.json").is_file() else case["config"]
+    config = (
+        {**read_json(root / "config.json"), **case.get("config", {})}
+        if (root / "config.json").is_file()
+        else case["config"]
+    )
     merged = merged_config({"config": config, "overrides": case.get("overrides", {})})
     pipeline = LumosXPipeline(
         load_tokenizer((root / case["tokenizer"]).resolve()),
@@ -45,11 +56,14 @@ def _run(root: Path, case: dict[str, Any], noise: torch.Tensor) -> Tensors:
     )
     conditions = case["conditions"]
     height, width = case["image_size"]
-    pictures = [prepare_reference(decode_picture(root / entry["file"]), width, height) for entry in conditions]
+    pictures = [prepare_reference(load_picture(root / entry["file"]), width, height) for entry in conditions]
     masks = np.zeros((len(conditions), merged["text_len"]), dtype=bool)
     for row, entry in zip(masks, conditions, strict=True):
         row[list(phrase_positions(pipeline.tokenizer, case["prompt"], entry["name"], merged["text_len"]))] = True
-    contexts = {name: pipeline.encode_prompt(case[key]) for name, key in (("context", "prompt"), ("context_null", "negative_prompt"))}
+    contexts = {
+        name: pipeline.encode_prompt(case[key])
+        for name, key in (("context", "prompt"), ("context_null", "negative_prompt"))
+    }
     references = pipeline.encode_references(np.stack(pictures)) if pictures else None
     final = pipeline.denoise(
         noise,
