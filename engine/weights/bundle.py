@@ -50,7 +50,8 @@ class Bundle:
 
 
 def find_bundle(source: Path) -> Bundle:
-    """The parts of the bundle at `source`: its folder, or its network file or checkpoint folder with the rest beside it.
+    """The parts of the bundle at `source`: its folder, or its network file or checkpoint folder with the rest beside
+    it.
 
     Raises `WeightsError` naming the first part that is missing and how it has to be called.
     """
@@ -65,19 +66,22 @@ def find_bundle(source: Path) -> Bundle:
         path = _first(root, names)
         if path is None:
             raise WeightsError(
-                f"{root} holds no {names[0]} ({part.replace('_', ' ')}): put it there, `weights download --from {root}` "
-                "fetches what is missing."
+                f"{root} holds no {names[0]} ({part.replace('_', ' ')}): put it there, `weights download --from "
+                f"{root}` fetches what is missing."
             )
         parts[part] = path
     if not any((parts["tokenizer"] / name).is_file() for name in _TOKENIZER_FILES):
-        raise WeightsError(f"{parts['tokenizer']} holds no {' or '.join(_TOKENIZER_FILES)}: download that folder again.")
+        raise WeightsError(
+            f"{parts['tokenizer']} holds no {' or '.join(_TOKENIZER_FILES)}: download that folder again."
+        )
     configs = (folder / "config.json" for folder in (root, network.parent, *([network] if network.is_dir() else [])))
     config = next((path for path in configs if path.is_file()), None)
     return Bundle(network=network, config=config, **parts)
 
 
 def fingerprint(*paths: Path | None) -> str:
-    """Identity of source files by name, size and time of change: enough to tell whether a finished part is still current."""
+    """Identity of source files by name, size and time of change: enough to tell whether a finished part is still
+    current."""
     digest = hashlib.sha256()
     for path in paths:
         if path is None:
@@ -127,19 +131,22 @@ def check_fit(network: Mapping[str, Any], text_encoder: Mapping[str, Any], vae: 
     """Raise `WeightsError` unless the three configurations (new names) belong together."""
     if network["text_dim"] != text_encoder["d_model"]:
         raise WeightsError(
-            f"The text encoder gives {text_encoder['d_model']} values a word, the network wants {network['text_dim']}: use "
-            "parts of one bundle."
+            f"The text encoder gives {text_encoder['d_model']} values a word, the network wants "
+            f"{network['text_dim']}: use parts of one bundle."
         )
     if network["in_channels"] != vae["z_dim"]:
         raise WeightsError(
-            f"The VAE has {vae['z_dim']} latent channels, the network wants {network['in_channels']}: use parts of one bundle."
+            f"The VAE has {vae['z_dim']} latent channels, the network wants {network['in_channels']}: use parts of "
+            "one bundle."
         )
 
 
 def _shape(checkpoint: Checkpoint, name: str, num_dimensions: int) -> tuple[int, ...]:
     info: TensorInfo | None = checkpoint.tensors.get(name)
     if info is None or len(info.shape) != num_dimensions:
-        raise WeightsError(f"{checkpoint.path} lacks {name}: this is another or an incomplete file, use the published bundle.")
+        raise WeightsError(
+            f"{checkpoint.path} lacks {name}: this is another or an incomplete file, use the published bundle."
+        )
     return info.shape
 
 

@@ -1,5 +1,6 @@
 """One way to read every form a published checkpoint comes in: a distributed-checkpoint folder, a `.pt`/`.pth` file or
-safetensors. Opening reads names and shapes only; tensors are read one by one, so that no checkpoint has to fit into memory.
+safetensors. Opening reads names and shapes only; tensors are read one by one, so that no checkpoint has to fit into
+memory.
 
 Pickles are read with `weights_only=True` and nothing else. Knows how checkpoints are wrapped (`ema.`, `module.`,
 `model_state`), not what the tensors mean.
@@ -84,9 +85,9 @@ class _Safetensors:
 def open_checkpoint(path: Path, prefer: str = "ema") -> Checkpoint:
     """Open the weights at `path`, whatever their form.
 
-    `path` is a file, a distributed-checkpoint folder, or a folder holding either under its published name. Of a checkpoint
-    that carries several sets of weights the set `prefer` ("ema" or "model") is taken; without such a set, "ema" falls
-    back to the model's own weights, since then there are no others. Raises `WeightsError` in one sentence.
+    `path` is a file, a distributed-checkpoint folder, or a folder holding either under its published name. Of a
+    checkpoint that carries several sets of weights the set `prefer` ("ema" or "model") is taken; without such a set,
+    "ema" falls back to the model's own weights, since then there are no others. Raises `WeightsError` in one sentence.
     """
     path = find_checkpoint(path, prefer)
     if path.is_dir():
@@ -119,8 +120,8 @@ def find_checkpoint(path: Path, prefer: str = "ema") -> Path:
     orphans = sorted(path.glob("**/*.distcp"))
     if orphans:
         raise WeightsError(
-            f"The checkpoint folder {orphans[0].parent} has no {METADATA_NAME} file: download that folder again, hidden "
-            "files included."
+            f"The checkpoint folder {orphans[0].parent} has no {METADATA_NAME} file: download that folder again, "
+            "hidden files included."
         )
     raise WeightsError(
         f"{path} holds no network weights: expected LumosX_models (a checkpoint folder with a {METADATA_NAME} file) or "
@@ -141,7 +142,9 @@ def _select(path: Path, store: _Store | DistributedCheckpoint, prefer: str, othe
     candidates = [prefer] if prefer != "ema" else ["ema", "model"]
     group = next((candidate for candidate in candidates if candidate in grouped), None)
     if group is None and grouped and not any(_plain(stored, grouped)):
-        raise WeightsError(f"{path} holds no {prefer} weights, only {', '.join(grouped)}: use the published checkpoint.")
+        raise WeightsError(
+            f"{path} holds no {prefer} weights, only {', '.join(grouped)}: use the published checkpoint."
+        )
     prefix = f"{group}." if group else ""
     names: dict[str, str] = {}
     for name in [*stored, *others]:
@@ -194,8 +197,8 @@ def _open_pickle(path: Path, prefer: str) -> tuple[dict[str, torch.Tensor], froz
         reason = str(error)
         if "Weights only load failed" in reason and "Unsupported global" in reason:
             raise WeightsError(
-                f"{path} holds more than tensors and was not read, because such a file can run programs: use the published "
-                "checkpoint."
+                f"{path} holds more than tensors and was not read, because such a file can run programs: use the "
+                "published checkpoint."
             ) from error
         raise _unreadable(path) from error
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:

@@ -1,12 +1,13 @@
 """One-time conversion of the published bundle into a diffusers folder of safetensors.
 
-Everything is checked before anything is written. Then part after part is written into a temporary folder and renamed, so
-that an interrupted conversion leaves whole parts only and a second run does what is left. Tensors keep their dtype, bit
-for bit. Memory stays at one tensor plus the pages of one source file that the system keeps mapped.
+Everything is checked before anything is written. Then part after part is written into a temporary folder and renamed,
+so that an interrupted conversion leaves whole parts only and a second run does what is left. Tensors keep their dtype,
+bit for bit. Memory stays at one tensor plus the pages of one source file that the system keeps mapped.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from engine.events import Progress
 from engine.weights.bundle import Bundle, check_fit, find_bundle, fingerprint, text_encoder_config, vae_config
 from engine.weights.checkpoints import Checkpoint, open_checkpoint, read_network_state
 from engine.weights.dcp import TensorInfo
+from engine.weights.files import FileRecord, check_space, explained, record_file, write_json
 from engine.weights.original import (
     NETWORK,
     PUBLISHED_NETWORK,
@@ -40,7 +42,7 @@ from engine.weights.original import (
     vae_config_from_original,
 )
 from engine.weights.records import CONVERSION_NAME, ConversionRecord, read_conversion, write_conversion
-from engine.weights.shards import SHARD_BYTES, FileRecord, check_space, explained, record_file, write_json, write_shards
+from engine.weights.shards import SHARD_BYTES, write_shards
 
 __all__ = [
     "convert_bundle",
@@ -78,8 +80,8 @@ def convert_bundle(
     """Convert the bundle at `source` (see `find_bundle`) into the diffusers folder `out`.
 
     `out` is new, empty, or the place of an earlier conversion, whose finished parts are kept. Progress counts bytes
-    written. Raises `WeightsError` for sources that are incomplete, damaged or not LumosX, `OutputError` for a target that
-    cannot be written or is too small, `Cancelled`.
+    written. Raises `WeightsError` for sources that are incomplete, damaged or not LumosX, `OutputError` for a target
+    that cannot be written or is too small, `Cancelled`.
     """
     bundle = find_bundle(source)
     record = _open_target(out)
@@ -123,7 +125,8 @@ class _Counter:
 
 
 def _open_target(out: Path) -> ConversionRecord:
-    """The record of an earlier conversion in `out`, empty if there is none; refuses folders that are somebody else's."""
+    """The record of an earlier conversion in `out`, empty if there is none; refuses folders that are somebody
+    else's."""
     if not out.exists():
         return ConversionRecord(complete=False, components={})
     if not out.is_dir():
@@ -151,12 +154,14 @@ def _is_done(out: Path, record: ConversionRecord, task: _Task) -> bool:
     if entry is None or entry["source"] != task.source:
         return False
     return all(
-        (out / name).is_file() and (out / name).stat().st_size == file.size_bytes for name, file in entry["files"].items()
+        (out / name).is_file() and (out / name).stat().st_size == file.size_bytes
+        for name, file in entry["files"].items()
     )
 
 
 def _run(out: Path, task: _Task, on_bytes: Callable[[int], None]) -> dict[str, FileRecord]:
-    """Write one component under a temporary name, rename it, and return the records of all its files relative to `out`."""
+    """Write one component under a temporary name, rename it, and return the records of all its files relative to
+    `out`."""
     temporary = out / f".{task.name}.{os.getpid()}{_PARTIAL}"
     final = out / task.name
     shutil.rmtree(temporary, ignore_errors=True)
@@ -256,7 +261,8 @@ def _tokenizer_task(bundle: Bundle, vocab_size: int) -> tuple[_Task, str]:
         size, tokenizer_class = len(tokenizer), type(tokenizer).__name__
     if size > vocab_size:
         raise WeightsError(
-            f"The tokenizer {bundle.tokenizer} has {size} tokens, the text encoder only {vocab_size}: use parts of one bundle."
+            f"The tokenizer {bundle.tokenizer} has {size} tokens, the text encoder only {vocab_size}: use parts of "
+            "one bundle."
         )
 
     def write(target: Path, on_bytes: Callable[[int], None]) -> dict[str, FileRecord]:
@@ -289,7 +295,8 @@ def _scheduler_task() -> _Task:
 
 
 def _index_task(tokenizer_class: str, text_tokens: int) -> _Task:
-    """The pipeline's own file, as `LumosXPipeline.save_pretrained` writes it; the last, since it makes the folder loadable."""
+    """The pipeline's own file, as `LumosXPipeline.save_pretrained` writes it; the last, since it makes the folder
+    loadable."""
     import diffusers
 
     index = {
@@ -311,6 +318,4 @@ def _index_task(tokenizer_class: str, text_tokens: int) -> _Task:
 
 
 def _content_source(content: Mapping[str, Any]) -> str:
-    import hashlib
-
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,8 +1,8 @@
 """Reading torch's distributed checkpoints: a folder with a `.metadata` file and one `.distcp` file per writing process.
 
 Needs no process group and runs nothing that a checkpoint brings along: `.metadata` is a pickle, so it is read with an
-allow-list whose classes are inert records of our own, and the tensors are read with `weights_only=True`. Memory stays at
-one tensor plus its largest piece. Does not know which model a checkpoint belongs to.
+allow-list whose classes are inert records of our own, and the tensors are read with `weights_only=True`. Memory stays
+at one tensor plus its largest piece. Does not know which model a checkpoint belongs to.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class _Piece:
 class DistributedCheckpoint:
     """An opened checkpoint folder.
 
-    `tensors`: every tensor in it by its stored name; `others`: names of stored values that are no tensors. Nothing but the
-    metadata has been read yet.
+    `tensors`: every tensor in it by its stored name; `others`: names of stored values that are no tensors. Nothing but
+    the metadata has been read yet.
     """
 
     folder: Path
@@ -143,7 +143,8 @@ class DistributedCheckpoint:
     _pieces: dict[str, tuple[_Piece, ...]] = field(repr=False)
 
     def read(self, name: str) -> torch.Tensor:
-        """The tensor `name`, on the CPU, put together from its pieces. `WeightsError` if a piece is missing or damaged."""
+        """The tensor `name`, on the CPU, put together from its pieces. `WeightsError` if a piece is missing or
+        damaged."""
         info, pieces = self.tensors[name], self._pieces[name]
         if len(pieces) == 1 and pieces[0].sizes == info.shape:
             return _read_piece(pieces[0], info.dtype, name)
@@ -185,8 +186,8 @@ def _read_metadata(path: Path) -> Any:
         data = path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"The checkpoint folder {path.parent} has no readable {METADATA_NAME} file: download that folder again, hidden "
-            "files included."
+            f"The checkpoint folder {path.parent} has no readable {METADATA_NAME} file: download that folder again, "
+            "hidden files included."
         ) from error
     try:
         return _MetadataUnpickler(io.BytesIO(data)).load()
@@ -230,7 +231,7 @@ def _check_files(pieces: Iterable[_Piece]) -> None:
 def _check_cover(folder: Path, name: str, info: TensorInfo, pieces: tuple[_Piece, ...]) -> None:
     fits = all(
         len(piece.offsets) == len(piece.sizes) == len(info.shape)
-        and all(0 <= o and o + n <= whole for o, n, whole in zip(piece.offsets, piece.sizes, info.shape, strict=True))
+        and all(o >= 0 and o + n <= whole for o, n, whole in zip(piece.offsets, piece.sizes, info.shape, strict=True))
         and piece.length >= prod(piece.sizes) * info.dtype.itemsize
         for piece in pieces
     )

@@ -1,8 +1,8 @@
 """The published files' names and settings, and what they are called in diffusers and transformers.
 
-Pure renaming: no tensor is changed. A checkpoint must match the model exactly; a missing, surplus or misshapen tensor is a
-`WeightsError` that names it. The functions on whole state dicts serve whoever has the tensors in memory already; conversion
-uses the name maps alone.
+Pure renaming: no tensor is changed. A checkpoint must match the model exactly; a missing, surplus or misshapen tensor
+is a `WeightsError` that names it. The functions on whole state dicts serve whoever has the tensors in memory already;
+conversion uses the name maps alone.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def network_config_from_original(config: Mapping[str, Any]) -> dict[str, Any]:
         raise WeightsError("The network's config.json describes another kind of network: use the published bundle.")
     if full.get("model_type", "t2v") != "t2v":
         raise WeightsError(
-            f"The network's config.json describes a {full['model_type']} network, LumosX is t2v: use the published bundle."
+            f"The network's config.json describes a {full['model_type']} network, LumosX is t2v: use the published "
+            "bundle."
         )
     try:
         dim, heads = int(full["dim"]), int(full["num_heads"])
@@ -156,7 +157,9 @@ def network_names(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         # The converter also knows Wan's relatives and would split tensors for them.
         if "face_adapter" in name or "motion_encoder" in name:
-            raise WeightsError(f"The network's weights hold {name}, which LumosX does not have: use the published bundle.")
+            raise WeightsError(
+                f"The network's weights hold {name}, which LumosX does not have: use the published bundle."
+            )
     return _by_converter(convert_wan_transformer_to_diffusers, names, "network")
 
 
@@ -177,7 +180,9 @@ def umt5_names(names: Iterable[str]) -> dict[str, str]:
         elif match and match[2] in _UMT5_LAYER:
             renamed[name] = f"encoder.block.{match[1]}.{_UMT5_LAYER[match[2]]}.weight"
         else:
-            raise WeightsError(f"The text encoder's weights hold {name}, which UMT5 does not have: use the published bundle.")
+            raise WeightsError(
+                f"The text encoder's weights hold {name}, which UMT5 does not have: use the published bundle."
+            )
     return renamed
 
 
@@ -225,8 +230,8 @@ class Part:
         surplus = sorted(stored[name] for name in stored.keys() - expected.keys())
         if missing:
             raise WeightsError(
-                f"The {self.title}'s weights lack {missing[0]}{_more(missing)}: this is another or an incomplete checkpoint, "
-                "use the published bundle."
+                f"The {self.title}'s weights lack {missing[0]}{_more(missing)}: this is another or an incomplete "
+                "checkpoint, use the published bundle."
             )
         if surplus:
             raise WeightsError(
@@ -240,12 +245,13 @@ class Part:
     def _check_tensor(self, name: str, found: TensorInfo, expected: TensorInfo) -> None:
         if found.shape != expected.shape:
             raise WeightsError(
-                f"The {self.title}'s tensor {name} has shape {list(found.shape)} instead of {list(expected.shape)}: this is "
-                "another checkpoint, or another config.json, than the published one."
+                f"The {self.title}'s tensor {name} has shape {list(found.shape)} instead of {list(expected.shape)}: "
+                "this is another checkpoint, or another config.json, than the published one."
             )
         if not found.dtype.is_floating_point or found.dtype.itemsize < 2:
             raise WeightsError(
-                f"The {self.title}'s tensor {name} holds {found.dtype} values: use the published bundle, not a quantised one."
+                f"The {self.title}'s tensor {name} holds {found.dtype} values: use the published bundle, not a "
+                "quantised one."
             )
 
 
@@ -262,7 +268,9 @@ def _by_converter(converter: Callable[..., dict[str, str]], names: list[str], wh
     back = {old: new for new, old in renamed.items()}
     for name in names:
         if name not in back:
-            raise WeightsError(f"The {what}'s weights hold {name} twice under different names: use the published bundle.")
+            raise WeightsError(
+                f"The {what}'s weights hold {name} twice under different names: use the published bundle."
+            )
     return back
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from engine.errors import WeightsError
-from engine.weights.shards import FileRecord, write_json
+from engine.weights.files import FileRecord, write_json
 
 CONVERSION_NAME = "conversion.json"
 _SCHEMA = 1
@@ -52,7 +52,9 @@ def read_conversion(folder: Path) -> ConversionRecord:
         }
         return ConversionRecord(complete=bool(data["complete"]), components=components)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} is missing or damaged: convert the weights again with `weights convert`.") from error
+        raise WeightsError(
+            f"{path} is missing or damaged: convert the weights again with `weights convert`."
+        ) from error
 
 
 def write_conversion(folder: Path, record: ConversionRecord) -> None:

@@ -1,4 +1,4 @@
-"""Writing safetensors shards tensor by tensor, and sizes and digests of files.
+"""Writing safetensors shards tensor by tensor.
 
 The safetensors library wants all tensors of a file in memory at once; its format does not: a length, a JSON header, the
 bytes. Written here one tensor at a time and hashed on the way, so that memory stays at one tensor.
@@ -6,20 +6,16 @@ bytes. Written here one tensor at a time and hashed on the way, so that memory s
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
-from engine.errors import OutputError
 from engine.weights.dcp import TensorInfo
+from engine.weights.files import FileRecord, explained, record_file, write_json
 
 SHARD_BYTES = 1_000_000_000
 _NAMES = {
@@ -30,14 +26,6 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
-    """Size and digest of a file as it was written."""
-
-    size_bytes: int
-    sha256: str
-
-
 def write_shards(
     folder: Path,
     stem: str,
@@ -46,11 +34,11 @@ def write_shards(
     on_bytes: Callable[[int], None],
     shard_bytes: int = SHARD_BYTES,
 ) -> dict[str, FileRecord]:
-    """Write `tensors` into `folder` as `stem.safetensors`, or as numbered shards of at most `shard_bytes` (more only where
-    a single tensor is larger) with the index that diffusers and transformers expect.
+    """Write `tensors` into `folder` as `stem.safetensors`, or as numbered shards of at most `shard_bytes` (more only
+    where a single tensor is larger) with the index that diffusers and transformers expect.
 
-    `read` gives the values of a tensor when its turn comes; `on_bytes` is told of every tensor written. Returns the records
-    of the files by name. Raises `OutputError` when the disk is full or not writable.
+    `read` gives the values of a tensor when its turn comes; `on_bytes` is told of every tensor written. Returns the
+    records of the files by name. Raises `OutputError` when the disk is full or not writable.
     """
     groups = _split(tensors, shard_bytes)
     records: dict[str, FileRecord] = {}
@@ -66,62 +54,6 @@ def write_shards(
         write_json(folder / f"{stem}.safetensors.index.json", index)
         records[f"{stem}.safetensors.index.json"] = record_file(folder / f"{stem}.safetensors.index.json")
     return records
-
-
-def write_json(path: Path, data: object) -> None:
-    """Write JSON under a temporary name and rename it, so that no half-written file is ever seen."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with explained(path):
-        try:
-            temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def record_file(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> FileRecord:
-    """Size and sha256 of a file, read once in pieces; `on_bytes` is told the size of each."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 22):
-            digest.update(piece)
-            size += len(piece)
-            on_bytes(len(piece))
-    return FileRecord(size_bytes=size, sha256=digest.hexdigest())
-
-
-def check_space(folder: Path, needed_bytes: int, what: str) -> None:
-    """Raise `OutputError` unless the disk of `folder` (which need not exist yet) has `needed_bytes` to spare."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed_bytes:
-        raise OutputError(
-            f"{what} needs {readable_size(needed_bytes)} in {folder}, but only {readable_size(free)} are free: free "
-            f"{readable_size(needed_bytes - free)} or set LUMOSX_HOME to a folder on a larger disk."
-        )
-
-
-def readable_size(num_bytes: float) -> str:
-    """Decimal units, as disks are sold: `11.4 GB`."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if num_bytes >= size:
-            return f"{num_bytes / size:.1f} {unit}"
-    return f"{num_bytes:.0f} bytes"
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn a failure to write `path` into an `OutputError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(
-                f"The disk is full while writing {path}: free some space or set LUMOSX_HOME to a folder on a larger disk."
-            ) from error
-        raise OutputError(f"Cannot write {path} ({error.strerror or error}): choose a folder you may write to.") from error
 
 
 def _split(tensors: Mapping[str, TensorInfo], shard_bytes: int) -> list[list[str]]:

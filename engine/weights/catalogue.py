@@ -1,0 +1,87 @@
+"""What weights there are: where they come from, what each file is for, how large it is and under which licence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueFile:
+    """One file, or (name ending in "/") one folder, of an entry.
+
+    `approximate_bytes` is for planning; the true sizes and digests come from the hub at download time and are recorded.
+    `sha256` is given only where it is known beforehand.
+    """
+
+    name: str
+    purpose: str
+    approximate_bytes: int
+    sha256: str | None = None
+
+    def covers(self, path: str) -> bool:
+        """Whether the file `path` of the repository belongs to this entry."""
+        return path.startswith(self.name) if self.name.endswith("/") else path == self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueEntry:
+    """The weights of one engine. `repository` is its Hugging Face name, empty for weights that come with the
+    program."""
+
+    name: str
+    title: str
+    purpose: str
+    licence: str
+    licence_note: str
+    repository: str
+    files: tuple[CatalogueFile, ...]
+
+    @property
+    def approximate_bytes(self) -> int:
+        """Size of the download."""
+        return sum(file.approximate_bytes for file in self.files)
+
+
+_ENTRIES = (
+    CatalogueEntry(
+        name="nano",
+        title="Nano, the built-in preview model",
+        purpose="Shows within seconds who wears what; comes with the program.",
+        licence="Apache-2.0",
+        licence_note="Trained by this project on figures it draws itself.",
+        repository="",
+        files=(),
+    ),
+    CatalogueEntry(
+        name="lumosx",
+        title="LumosX 1.3B",
+        purpose="The published model; wants a graphics card.",
+        licence="Apache-2.0",
+        licence_note="As stated by its model card.",
+        repository="Alibaba-DAMO-Academy/LumosX",
+        files=(
+            CatalogueFile(name="LumosX_models/", purpose="the video network", approximate_bytes=11_400_000_000),
+            CatalogueFile(
+                name="models_t5_umt5-xxl-enc-bf16.pth", purpose="the text encoder", approximate_bytes=11_361_920_000
+            ),
+            CatalogueFile(name="umt5-xxl/", purpose="the tokenizer", approximate_bytes=21_400_000),
+            CatalogueFile(name="vae.pth", purpose="the VAE", approximate_bytes=508_000_000),
+            CatalogueFile(name="config.json", purpose="the network's settings", approximate_bytes=1_000),
+        ),
+    ),
+)
+
+
+def entries() -> tuple[CatalogueEntry, ...]:
+    """All weights, the built-in ones first."""
+    return _ENTRIES
+
+
+def entry(name: str) -> CatalogueEntry:
+    """The entry of this name; `InputError` lists the names there are."""
+    for candidate in _ENTRIES:
+        if candidate.name == name:
+            return candidate
+    raise InputError(f"There are no weights “{name}”: choose one of {', '.join(one.name for one in _ENTRIES)}.")
