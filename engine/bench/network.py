@@ -53,7 +53,8 @@ def _models(num_layers: int) -> tuple[LumosXTransformer3DModel, LumosXTransforme
         dense = LumosXTransformer3DModel(num_layers=num_layers)
         wan = WanTransformer3DModel(**{**_wan_config(ours), "num_layers": num_layers})
     weights = {
-        name: torch.empty(value.shape, dtype=torch.bfloat16).normal_(0, 0.02) for name, value in ours.state_dict().items()
+        name: torch.empty(value.shape, dtype=torch.bfloat16).normal_(0, 0.02)
+        for name, value in ours.state_dict().items()
     }
     for model in (ours, dense, wan):
         model.load_state_dict(weights, assign=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention
 
 from engine.model.layout import POOL_SIZE, Relations, SequenceLayout
@@ -127,8 +127,8 @@ class RelationalCrossAttnProcessor:
     def _attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        # A bias rules out the kernels that take none; PyTorch's own attention serves those rows everywhere.
-        backend = self._attention_backend if bias is None else None
+        # Many kernels take no bias, and the one chosen for the whole process may be such: PyTorch's own takes it everywhere.
+        backend = self._attention_backend if bias is None else AttentionBackendName.NATIVE
         return dispatch_attention_fn(query, key, value, attn_mask=bias, backend=backend)
 
     def _attend_bound(
@@ -149,9 +149,7 @@ class RelationalCrossAttnProcessor:
             rows = references[:, start : start + chunk]
             bias = mcam_bias(rows, key, binding, start, layout)
             count = rows.shape[1]
-            keys, values = (
-                part[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1) for part in (key, value)
-            )
+            keys, values = (part[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1) for part in (key, value))
             out = self._attend(rows.flatten(0, 1), keys, values, bias.flatten(0, 1))
             parts.append(out.unflatten(0, (batch, count)).flatten(1, 2))
         return torch.cat(parts, dim=1)

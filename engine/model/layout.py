@@ -148,7 +148,9 @@ def binding_rows(text_masks: torch.Tensor, num_free: int, groups: tuple[int, ...
     free = masks[..., :num_free, :].float()
     if not groups:
         return free
-    unions = torch.stack([part.any(dim=-2) for part in masks[..., num_free:, :].split(list(groups), dim=-2)], dim=-2).float()
+    unions = torch.stack(
+        [part.any(dim=-2) for part in masks[..., num_free:, :].split(list(groups), dim=-2)], dim=-2
+    ).float()
     others = unions.sum(dim=-2, keepdim=True) - unions
     rows = unions - others / max(len(groups) - 1, 1)
     repeats = torch.tensor(groups, device=rows.device)

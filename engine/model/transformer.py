@@ -183,9 +183,14 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
         Returns the velocity `[B, C, T, H, W]`; references have none. Raises `ValueError` for shapes that do not fit.
         """
         batch, _, frames, height, width = hidden_states.shape
-        num_references = 0 if reference_latents is None else reference_latents.shape[2]
+        latents = self._join(hidden_states, reference_latents)
+        num_references = latents.shape[2] - frames
         if sum(groups) > num_references:
             raise ValueError(f"groups {groups} name {sum(groups)} references, but {num_references} were given")
+        if timestep.ndim > 1 or timestep.numel() not in (1, batch):
+            raise ValueError(f"timesteps {tuple(timestep.shape)} do not fit a batch of {batch}")
+        if encoder_hidden_states.ndim != 3 or encoder_hidden_states.shape[0] not in (1, batch):
+            raise ValueError(f"texts {tuple(encoder_hidden_states.shape)} do not fit a batch of {batch}")
         patch_h, patch_w = self.config.patch_size[1:]
         padding = (0, -width % patch_w, 0, -height % patch_h)
         layout = SequenceLayout(
@@ -198,10 +203,10 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
         context = RelationalContext(
             layout=layout,
             relations=relations,
-            binding=self._binding(layout, text_masks, encoder_hidden_states, relations),
+            binding=self._binding(layout, batch, text_masks, encoder_hidden_states, relations),
         )
 
-        states = F.pad(self._join(hidden_states, reference_latents), padding)
+        states = F.pad(latents, padding)
         states = self.patch_embedding(states.to(hidden_states.dtype)).flatten(2).transpose(1, 2).float().contiguous()
         temb, modulation, text, _ = self.condition_embedder(
             timestep.expand(batch), encoder_hidden_states.expand(batch, -1, -1)
@@ -222,25 +227,34 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
     def _join(video: torch.Tensor, references: torch.Tensor | None) -> torch.Tensor:
         if references is None:
             return video
-        if references.shape[1] != video.shape[1] or references.shape[3:] != video.shape[3:]:
+        fits = references.ndim == 5 and references.shape[0] in (1, video.shape[0])
+        if not fits or references.shape[1] != video.shape[1] or references.shape[3:] != video.shape[3:]:
             raise ValueError(f"references {tuple(references.shape)} do not fit a video of {tuple(video.shape)}")
         return torch.cat([video, references.to(video.dtype).expand(video.shape[0], -1, -1, -1, -1)], dim=2)
 
     @staticmethod
     def _binding(
-        layout: SequenceLayout, text_masks: torch.Tensor | None, text: torch.Tensor, relations: Relations
+        layout: SequenceLayout,
+        batch: int,
+        text_masks: torch.Tensor | None,
+        text: torch.Tensor,
+        relations: Relations,
     ) -> Binding | None:
-        if not relations.cross_attention or text_masks is None or layout.num_references == 0 or relations.strength == 0:
+        if text_masks is None:
             return None
-        masks = text_masks if text_masks.ndim == 3 else text_masks[None]
-        if tuple(masks.shape[1:]) != (layout.num_references, text.shape[1]):
+        masks = text_masks[None] if text_masks.ndim == 2 else text_masks
+        if tuple(masks.shape[1:]) != (layout.num_references, text.shape[1]) or masks.shape[0] not in (1, batch):
             raise ValueError(
-                f"text masks {tuple(masks.shape)} are not those of {layout.num_references} references and "
-                f"{text.shape[1]} words"
+                f"text masks {tuple(text_masks.shape)} are not those of {layout.num_references} references and "
+                f"{text.shape[1]} words in a batch of {batch}"
             )
+        if not relations.cross_attention or relations.strength == 0 or layout.num_references == 0:
+            return None
         cells = pooling_cells(layout.height, layout.width, relations.unpooling)
         return Binding(
-            binding_rows(masks.to(text.device), layout.num_free, layout.groups), cells.to(text.device), relations.strength
+            binding_rows(masks.to(text.device), layout.num_free, layout.groups),
+            cells.to(text.device),
+            relations.strength,
         )
 
     def _head(self, states: torch.Tensor, temb: torch.Tensor, layout: SequenceLayout) -> torch.Tensor:
@@ -264,4 +278,3 @@ TransformerBlockRegistry.register(
     LumosXTransformerBlock,
     TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
 )
-
