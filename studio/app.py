@@ -1,0 +1,128 @@
+"""Starting the studio: `python -m studio.app`, or `serve` from the launcher.
+
+Light on purpose: Gradio is only imported once it is clear that no studio runs on this data home yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from engine.errors import UserError
+from studio.browser import show
+from studio.instance import Instance, browse_host, forget_instance, free_ports, new_key, note_instance, running_instance
+
+if TYPE_CHECKING:
+    from studio.jobs import RenderEngine
+
+DEFAULT_PORT = 7860
+DEFAULT_HOST = "127.0.0.1"
+
+
+def make_engine() -> RenderEngine:
+    """Make the real engine; called in the worker thread, so that its heavy imports never delay the page."""
+    from engine.runtime import Engine
+
+    return Engine()
+
+
+def serve(
+    port: int = DEFAULT_PORT,
+    host: str = DEFAULT_HOST,
+    open_browser: bool = True,
+    window: bool = False,
+    *,
+    engine: Callable[[], RenderEngine] = make_engine,
+) -> int:
+    """Run the studio until Ctrl-C or SIGTERM; return the exit code.
+
+    A taken port is answered with the next free one. Where a studio already runs on this data home, that one is opened instead.
+
+    Raises:
+        UserError: nothing to listen on, or the data home cannot be written.
+    """
+    running = running_instance()
+    if running is not None:
+        print(f"The studio is already running: {running.url}", flush=True)
+        if open_browser or window:
+            show(running.url, window=window)
+        return 0
+    ports = free_ports(host, port)
+    if ports[0] != port:
+        print(f"Port {port} is taken; using {ports[0]}.", flush=True)
+    _prepare_environment(host)
+    started = time.perf_counter()
+    from studio.shell import Shell
+
+    key = new_key()
+    shell = Shell(make_engine=engine, host=host, key=key)
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    try:
+        url = shell.start(ports, f"http://{browse_host(host)}")
+        note_instance(Instance(pid=os.getpid(), url=url, key=key))
+        print(f"LumosX Studio is ready after {time.perf_counter() - started:.1f} s: {url}\nCtrl-C stops it.", flush=True)
+        if open_browser or window:
+            show(url, window=window)
+        while not stop.wait(0.5):
+            pass
+        print("Stopping.", flush=True)
+    finally:
+        forget_instance(key)
+        shell.close()
+    return 0
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, ask)
+        signal.signal(signal.SIGTERM, ask)
+
+
+def _prepare_environment(host: str) -> None:
+    """Switch off everything in Gradio that would talk to the outside, before it is imported."""
+    from engine.paths import cache_dir
+
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(cache_dir() / "page"))
+    ours = ["127.0.0.1", "localhost", "::1", host]
+    for name in ("NO_PROXY", "no_proxy"):
+        known = [part for part in os.environ.get(name, "").split(",") if part]
+        os.environ[name] = ",".join(dict.fromkeys([*known, *ours]))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser of `python -m studio.app`; the launcher's bare command has the same options."""
+    parser = argparse.ArgumentParser(prog="studio", description="Start LumosX Studio.")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on; the next free one if it is taken (%(default)s)")
+    parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (%(default)s: this machine only)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page")
+    parser.add_argument("--window", action="store_true", help="open the page in a window of its own")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the options and serve; a user error becomes one sentence on stderr and exit code 2."""
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return serve(args.port, args.host, open_browser=not args.no_browser, window=args.window)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

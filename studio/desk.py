@@ -1,0 +1,206 @@
+"""The page's questions and the studio's answers: one message in, one JSON answer out.
+
+Every answer is a value of `studio.view`; a user's mistake comes back as `{"error": sentence}`, with `field` where a control is at
+fault. Keeps no state of any page: a page sends its scene along, the queue and the library are the same for all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from engine.engines import engine_info, engine_names
+from engine.errors import InputError, PictureError, UserError
+from engine.pictures import PictureStore
+from engine.request import RenderRequest
+from engine.sources import Source, load_source
+from studio import view
+from studio.draft import FieldError, edit_prompt, parse_scene, settings_from
+from studio.jobs import JobQueue, JobState
+from studio.library import ClipEntry, Library, PresetEntry, spoken
+
+Json = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+_FAULT = "Something in the studio itself went wrong; the terminal where it was started shows the details."
+_MAX_CLIPS_SHOWN = 600
+_MAX_JOBS_SHOWN = 30
+
+
+class Desk:
+    """Answers the page. `local`: the page runs on this machine's loopback, so paths of this machine may be typed."""
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        library: Library,
+        pictures: PictureStore,
+        local: bool,
+        missing_weights: Callable[[str], str | None],
+        save: Callable[[Path, str], Path],
+        formats: tuple[tuple[str, str], ...],
+    ) -> None:
+        self._queue = queue
+        self._library = library
+        self._pictures = pictures
+        self._local = local
+        self._missing_weights = missing_weights
+        self._save_as = save
+        self._formats = formats
+        self._answers: dict[str, Callable[[Json], Json]] = {
+            "begin": self._begin,
+            "choose": self._choose,
+            "open": self._open,
+            "open_clip": self._open_clip,
+            "revise": self._revise,
+            "render": self._render,
+            "cancel": self._cancel,
+            "look": self._look,
+            "clips": self._clips,
+            "save": self._save,
+        }
+
+    def ask(self, message: Any) -> Json:
+        """Answer one message of a page: `{"do": name, …}`. Never raises: a raised error would reach the page as nothing at all."""
+        try:
+            if not isinstance(message, dict):
+                raise InputError("The page sent no message; reload it.")
+            fields = cast(Json, message)
+            answer = self._answers.get(str(fields.get("do")))
+            if answer is None:
+                raise InputError("The page is older than the studio; reload it.")
+            return answer(fields)
+        except FieldError as error:
+            return {"error": str(error), "field": error.field}
+        except UserError as error:
+            return {"error": str(error)}
+        except Exception:
+            _log.exception("answering the page failed")
+            return {"error": _FAULT}
+
+    def read_folder(self, folder: Path, title: str) -> Json:
+        """Answer with the scene of a folder that was sent or named; raises `UserError` if it holds none."""
+        source = load_source(str(folder), self._pictures)
+        own = source.title != folder.resolve().name  # a scene file can carry a title of its own
+        return self._answer_source(source, source.title if own else spoken(title))
+
+    # -- the scene -----------------------------------------------------------------------------------------------------------
+
+    def _begin(self, _message: Json) -> Json:
+        return {
+            "presets": [_preset(entry) for entry in self._library.presets()],
+            "engines": [view.engine_view(engine_info(name), self._missing_weights(name)) for name in engine_names()],
+            "formats": [{"value": value, "title": title} for value, title in self._formats],
+            "local": self._local,
+        }
+
+    def _choose(self, message: Json) -> Json:
+        name = _text(message, "preset")
+        source = self._library.open_preset(name)
+        return self._answer_source(source, spoken(source.title))
+
+    def _open(self, message: Json) -> Json:
+        if not self._local:
+            raise InputError("Paths can be typed only where the studio runs on the same machine; send the folder instead.")
+        text = _text(message, "path").strip().strip("\"'")
+        if not text:
+            raise InputError("Type the path of a sample folder first.")
+        folder = Path(text).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"There is no folder {folder}; check the path.")
+        return self.read_folder(folder, folder.resolve().name)
+
+    def _open_clip(self, message: Json) -> Json:
+        name = _text(message, "clip")
+        return self._answer_source(self._library.open_clip(name), view.clip_title(name))
+
+    def _answer_source(self, source: Source, title: str) -> Json:
+        answer = view.scene_view(source.scene, title)
+        if source.settings is not None:
+            answer["settings"] = view.settings_view(source.settings)
+        return answer
+
+    def _revise(self, message: Json) -> Json:
+        scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
+        return view.scene_view(scene, _text(message, "title") if "title" in message else "")
+
+    # -- rendering -----------------------------------------------------------------------------------------------------------
+
+    def _render(self, message: Json) -> Json:
+        scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
+        chosen = message.get("settings")
+        if not isinstance(chosen, dict):
+            raise InputError("The page sent no settings; reload it.")
+        settings = settings_from(cast(Json, chosen))
+        missing = self._missing_weights(settings.engine)
+        if missing is not None:
+            raise FieldError(missing, "engine")
+        request = RenderRequest(scene=scene, settings=settings, allow_unbound=message.get("allow_unbound") is True)
+        for reference in scene.references():
+            if reference.image not in self._pictures:  # a page left open while the pictures were cleared away
+                raise PictureError(f"The picture of “{reference.label}” is no longer there; choose the scene again.")
+        job = self._queue.submit(request, _text(message, "title") or "Clip")
+        return {"job": job.id, "seed": str(settings.seed)}
+
+    def _cancel(self, message: Json) -> Json:
+        return {"cancelled": self._queue.cancel(_text(message, "job"))}
+
+    def _look(self, message: Json) -> Json:
+        version = self._queue.version
+        jobs = self._queue.jobs()
+        answer: Json = {
+            "version": version,
+            "busy": any(not job.final for job in jobs),
+            "clips_version": self._library.clips_version(),
+        }
+        if message.get("version") == version:
+            return answer
+        answer["jobs"] = [view.job_view(job) for job in jobs[-_MAX_JOBS_SHOWN:]]
+        running = next((job for job in jobs if job.state is JobState.running and job.preview), None)
+        if running is not None and running.preview is not None:
+            key = f"{running.id}/{running.preview.step}"
+            if message.get("preview") != key:
+                answer["preview"] = {"key": key, "data": view.preview_url(running.preview)}
+        return answer
+
+    # -- clips ---------------------------------------------------------------------------------------------------------------
+
+    def _clips(self, message: Json) -> Json:
+        limit = message.get("limit")
+        if not isinstance(limit, int) or not 0 < limit <= _MAX_CLIPS_SHOWN:
+            raise InputError(f"At most {_MAX_CLIPS_SHOWN} clips can be shown at once; find older ones in the clips folder.")
+        entries, total = self._library.clips(limit)
+        return {"clips": [_clip(entry) for entry in entries], "total": total}
+
+    def _save(self, message: Json) -> Json:
+        entry = self._library.clip(_text(message, "clip"))
+        path = self._save_as(entry.path, _text(message, "format"))
+        if path == entry.path:
+            return {"url": view.clip_url(path.name), "name": path.name}
+        return {"url": view.export_url(path.name), "name": path.name}
+
+
+def _text(message: Json, name: str) -> str:
+    value = message.get(name)
+    if not isinstance(value, str):
+        raise InputError("The page sent an incomplete message; reload it.")
+    return value
+
+
+def _preset(entry: PresetEntry) -> Json:
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "about": entry.about,
+        "pictures": [view.picture_url(picture) for picture in entry.pictures],
+        "error": entry.error,
+    }
+
+
+def _clip(entry: ClipEntry) -> Json:
+    if entry.recipe is None:
+        return view.clip_view(entry.name, None, None)
+    return view.clip_view(entry.name, entry.recipe.request, entry.recipe.seconds)

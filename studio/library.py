@@ -1,0 +1,188 @@
+"""What can be chosen and what was made: presets (built-in and the user's own) and the clips of the data home, newest first.
+
+Reads folders, remembers what it read as long as the files stay the same, and survives a broken one among good ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.clip import Recipe, read_recipe
+from engine.errors import InputError, UserError
+from engine.paths import clips_dir
+from engine.pictures import PictureStore
+from engine.scene import Reference, Scene
+from engine.sources import Source, load_source, preset_folders
+
+_log = logging.getLogger(__name__)
+
+_MOSAIC = 4
+_CLIP_SUFFIXES = frozenset({".mp4", ".webm"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresetEntry:
+    """A preset in the list. `name` is its key, `pictures` up to four references; `error` says why it cannot be read."""
+
+    name: str
+    title: str
+    about: str
+    pictures: tuple[Reference, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipEntry:
+    """A clip in the list; `recipe` is None for a file that does not say how it was made."""
+
+    name: str
+    path: Path
+    recipe: Recipe | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    time_ns: int
+    size_bytes: int
+
+
+class Library:
+    """Presets and clips. Safe to ask from several threads: what it remembers is replaced whole, never changed."""
+
+    def __init__(self, pictures: PictureStore) -> None:
+        self._pictures = pictures
+        self._presets: dict[Path, tuple[_Stamp, PresetEntry]] = {}
+        self._clips: dict[Path, tuple[_Stamp, ClipEntry]] = {}
+
+    def presets(self) -> list[PresetEntry]:
+        """Return all presets by name, built-in and the user's own."""
+        known: dict[Path, tuple[_Stamp, PresetEntry]] = {}
+        for name, path in preset_folders().items():
+            stamp = _newest(path)
+            old = self._presets.get(path)
+            known[path] = old if old and old[0] == stamp else (stamp, self._read_preset(name, path))
+        self._presets = known
+        return [entry for _, entry in known.values()]
+
+    def open_preset(self, name: str) -> Source:
+        """Return a preset by its name.
+
+        Raises:
+            InputError: there is none of that name, or it cannot be read.
+        """
+        path = preset_folders().get(name)
+        if path is None:
+            raise InputError("This preset is no longer there; reload the page to see which ones are.")
+        return load_source(str(path), self._pictures)
+
+    def clips(self, limit: int) -> tuple[list[ClipEntry], int]:
+        """Return the `limit` newest clips, newest first, and how many there are in all."""
+        paths = _by_age(clips_dir())
+        known: dict[Path, tuple[_Stamp, ClipEntry]] = {}
+        for stamp, path in paths[:limit]:
+            old = self._clips.get(path)
+            known[path] = old if old and old[0] == stamp else (stamp, self._read_clip(path))
+        self._clips = {**self._clips, **known} if len(known) < len(self._clips) <= 2 * len(paths) else known
+        return [entry for _, entry in known.values()], len(paths)
+
+    def clip(self, name: str) -> ClipEntry:
+        """Return one clip by its file name.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        for _, path in _by_age(clips_dir()):
+            if path.name == name:
+                return self._read_clip(path)
+        raise InputError("This clip is no longer in the clips folder; reload the page to see which ones are.")
+
+    def open_clip(self, name: str) -> Source:
+        """Return the scene and settings a clip was made of; `InputError` if it does not say."""
+        return load_source(str(self.clip(name).path), self._pictures)
+
+    def clips_version(self) -> str:
+        """Return a word that changes whenever a clip comes or goes."""
+        try:
+            return str(clips_dir().stat().st_mtime_ns)
+        except FileNotFoundError:
+            return "none"
+
+    def _read_preset(self, name: str, path: Path) -> PresetEntry:
+        try:
+            source = load_source(str(path), self._pictures)
+        except UserError as error:
+            return PresetEntry(name=name, title=spoken(path.name), about="cannot be read", error=str(error))
+        scene = source.scene
+        return PresetEntry(name=name, title=spoken(source.title), about=about(scene), pictures=_mosaic(scene))
+
+    def _read_clip(self, path: Path) -> ClipEntry:
+        try:
+            recipe = read_recipe(path)
+        except UserError as error:
+            _log.info("%s has no recipe: %s", path, error)
+            recipe = None
+        return ClipEntry(name=path.name, path=path, recipe=recipe)
+
+
+def spoken(folder_name: str) -> str:
+    """Return a folder's name as a title: no leading number, no dashes, a capital first."""
+    words = re.sub(r"^\d+[-_. ]+(?=\D)", "", folder_name).replace("_", " ").replace("-", " ").strip()
+    return words[:1].upper() + words[1:] if words else folder_name
+
+
+def about(scene: Scene) -> str:
+    """Return what is in a scene in a few words."""
+    attributes = sum(len(subject.attributes) for subject in scene.subjects)
+    parts = [
+        _count(len(scene.subjects), "subject", "subjects"),
+        _count(attributes, "attribute", "attributes"),
+        _count(len(scene.objects), "object", "objects"),
+        "background" if scene.background else "",
+    ]
+    return ", ".join(part for part in parts if part) or "words only"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return "" if not number else f"{number} {one if number == 1 else many}"
+
+
+def _mosaic(scene: Scene) -> tuple[Reference, ...]:
+    """Up to four pictures that tell presets apart: faces, then one attribute each, then what is left."""
+    faces = [subject.face for subject in scene.subjects if subject.face]
+    firsts = [subject.attributes[0] for subject in scene.subjects if subject.attributes]
+    chosen = list(dict.fromkeys([*faces[:2], *firsts[:2], *scene.references()]))[:_MOSAIC]
+    return tuple(chosen if len(chosen) in (1, 2, 4) else chosen[:2])
+
+
+def _newest(folder: Path) -> _Stamp:
+    """Return a stamp that changes with any file of a folder."""
+    times = [0]
+    size = 0
+    for path in (folder, *folder.rglob("*")):
+        try:
+            status = path.stat()
+        except OSError:  # removed while we look: the next look sees it gone
+            continue
+        times.append(status.st_mtime_ns)
+        size += status.st_size
+    return _Stamp(max(times), size)
+
+
+def _by_age(folder: Path) -> list[tuple[_Stamp, Path]]:
+    found: list[tuple[_Stamp, Path]] = []
+    try:
+        entries = list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    for path in entries:
+        if path.suffix.lower() not in _CLIP_SUFFIXES or path.name.startswith("."):
+            continue
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        found.append((_Stamp(status.st_mtime_ns, status.st_size), path))
+    return sorted(found, key=lambda item: (item[0].time_ns, item[1].name), reverse=True)

@@ -1,0 +1,162 @@
+"""The plain web routes beside Gradio's: pictures, clips and exports by name, a folder coming in, and who may ask at all.
+
+Only three folders can be read through them, each by a name that cannot leave it; nothing is served by path.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from engine.errors import InputError, PictureError, UserError
+from engine.picture_decoding import ENDINGS
+from engine.pictures import PictureStore
+from studio.instance import ANY_HOST, HELLO, hello
+from studio.thumbnails import thumbnail
+
+_log = logging.getLogger(__name__)
+
+_MEDIA = {"mp4": "video/mp4", "webm": "video/webm", "gif": "image/gif", "zip": "application/zip"}
+_SCENE_FILES = frozenset({*ENDINGS, ".txt", ".json"})
+_MAX_FILES = 128
+_MAX_FOLDER_BYTES = 256 * 2**20
+
+FolderReader = Callable[[Path, str], dict[str, Any]]
+
+
+def file_name(name: str) -> str | None:
+    """Return `name` if it is the plain name of a file we may serve, else None."""
+    plain = not name.startswith(".") and not any(sign in name for sign in "/\\:\0")
+    return name if plain and name.rsplit(".", 1)[-1].lower() in _MEDIA else None
+
+
+def routes(
+    *, key: str, pictures: PictureStore, clips: Callable[[], Path], exports: Callable[[], Path], read_folder: FolderReader
+) -> list[Route]:
+    """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in."""
+
+    def greet(_request: Request) -> Response:
+        return JSONResponse(hello(key))
+
+    def picture(request: Request) -> Response:
+        try:
+            path = thumbnail(pictures, request.path_params["picture"], request.query_params.get("mask"), request.query_params.get("role"))
+        except PictureError as error:
+            return PlainTextResponse(str(error), 404)
+        # the name is a digest of the content, so it can be kept for good
+        return _file(path, "image/webp", {"Cache-Control": "private, max-age=31536000, immutable"})
+
+    def media(folder: Callable[[], Path]) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            name = file_name(request.path_params["name"])
+            if name is None:
+                return _missing()
+            return _file(folder() / name, _MEDIA[name.rsplit(".", 1)[1].lower()], {"Cache-Control": "private, no-cache"})
+
+        return answer
+
+    async def folder(request: Request) -> Response:
+        try:
+            return JSONResponse(await _receive_folder(request, read_folder))
+        except UserError as error:
+            return JSONResponse({"error": str(error)})
+        except Exception:
+            _log.exception("reading a folder failed")
+            return JSONResponse({"error": "The folder could not be read because of a fault in the program; the terminal shows the details."})
+
+    return [
+        Route(HELLO, greet),
+        Route("/studio/picture/{picture}", picture),
+        Route("/studio/clip/{name}", media(clips)),
+        Route("/studio/export/{name}", media(exports)),
+        Route("/studio/folder", folder, methods=["POST"]),
+    ]
+
+
+def middleware(host: str) -> list[Middleware]:
+    """Return what guards the whole server: known names only, and no posting from other sites."""
+    if host in ANY_HOST:
+        return [Middleware(SameOrigin)]  # the user opened it to the network, where its names are not known
+    return [
+        Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", host], www_redirect=False),
+        Middleware(SameOrigin),
+    ]
+
+
+class SameOrigin:
+    """Refuses requests that change something when a page of another origin sends them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            headers = Headers(scope=scope)
+            origin = headers.get("origin")
+            if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+                await PlainTextResponse("This request came from another site.", 403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _missing() -> Response:
+    return PlainTextResponse("There is no such file.", 404)
+
+
+def _file(path: Path, media_type: str, headers: dict[str, str]) -> Response:
+    if not path.is_file():
+        return _missing()
+    return FileResponse(path, media_type=media_type, headers=headers)
+
+
+async def _receive_folder(request: Request, read_folder: FolderReader) -> dict[str, Any]:
+    size = request.headers.get("content-length", "")
+    if not size.isdigit() or int(size) > _MAX_FOLDER_BYTES:
+        raise InputError(f"The folder is too large; {_MAX_FOLDER_BYTES // 2**20} MB at most can be sent, so leave out what is no picture of the scene.")
+    try:
+        form = await request.form(max_files=_MAX_FILES, max_fields=_MAX_FILES)
+    except MultiPartException as error:
+        raise InputError(f"The folder holds too many files; {_MAX_FILES} at most can be sent.") from error
+    async with form:
+        paths = [str(path) for path in form.getlist("path")]
+        files = [file for file in form.getlist("file") if isinstance(file, UploadFile)]
+        if not files or len(paths) != len(files):
+            raise InputError("The folder is empty; pick one that holds caption.txt and subjects/.")
+        with tempfile.TemporaryDirectory(prefix="lumosx-folder-") as temporary:
+            for path, file in zip(paths, files, strict=True):
+                target = inside(Path(temporary), path)
+                if target is not None:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(await file.read())
+            title = PurePosixPath(paths[0]).parts[0]
+            return await run_in_threadpool(read_folder, Path(temporary), title)
+
+
+def inside(root: Path, path: str) -> Path | None:
+    """Return where a sent file goes below `root`, without the picked folder's own name; None for what no scene needs.
+
+    Raises:
+        InputError: the path would leave the folder.
+    """
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    if any(part in ("..", "/") or ":" in part or "\0" in part for part in parts):
+        raise InputError("The folder holds a file whose name leads out of it; rename that file.")
+    below = parts[1:]
+    if not below or len(below) > 3 or PurePosixPath(path).suffix.lower() not in _SCENE_FILES or below[-1].startswith("."):
+        return None
+    return root.joinpath(*below)
+

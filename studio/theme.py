@@ -1,0 +1,30 @@
+"""The look of the stock Gradio parts, and the page's own style sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+WEB = Path(__file__).parent / "web"
+
+
+def theme() -> gr.themes.Base:
+    """Return the theme. Its font comes with Gradio, so nothing is fetched from outside; only these two weights hold all letters."""
+    return gr.themes.Base(
+        primary_hue="stone",
+        neutral_hue="stone",
+        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
+    )
+
+
+def style() -> str:
+    """Return the page's style sheet."""
+    return (WEB / "page.css").read_text(encoding="utf-8")
+
+
+def script() -> str:
+    """Return the page's script: its parts in one function scope, in the order in which they build on one another."""
+    parts = ("dom", "scene", "settings", "run", "clips", "page")
+    return "\n".join((WEB / f"{part}.js").read_text(encoding="utf-8") for part in parts)

@@ -1,0 +1,243 @@
+"""From values to what the page shows: plain JSON with words for people. Nothing here is sent as markup."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+from urllib.parse import quote
+
+from engine.codec import to_json
+from engine.engines import EngineInfo, engine_info
+from engine.events import Preview
+from engine.prompt_text import clean_prompt
+from engine.request import RenderRequest, RenderSettings, nearest_frames, nearest_size
+from engine.scene import UNBOUND_CODES, Reference, Role, Scene, unbound_problem
+from studio.jobs import Job, JobState
+
+Json = dict[str, Any]
+
+NUM_TONES = 6
+"""How many subjects have a colour of their own before colours repeat; their numbers never do."""
+
+_OWN_CLIP = re.compile(r"\d{8}-\d{6}-(.+?)-seed\d+(?:-\d+)?")
+_ROLES = {Role.face: "Face", Role.attribute: "Attribute", Role.object: "Object", Role.background: "Background"}
+_STAGES = {
+    "load": "Loading the model",
+    "prompt": "Reading the prompt",
+    "references": "Looking at the pictures",
+    "denoise": "Painting",
+    "decode": "Developing the frames",
+    "write": "Writing the clip",
+}
+
+
+def picture_url(reference: Reference) -> str:
+    """Return where the page finds a small copy of what the model sees of a reference."""
+    url = f"studio/picture/{reference.image}"
+    return url if reference.mask is None else f"{url}?mask={reference.mask}&role={reference.role.value}"
+
+
+def places(scene: Scene, reference: Reference) -> list[tuple[int, int]]:
+    """Return the characters [start, end) of the raw prompt that name a reference, in order.
+
+    Its own spans, or what the published rule proposes: whole words equal to its label after cleaning, case included. The engine's
+    own search works on tokens; whatever it finds differently, it reports itself before the render.
+    """
+    own = scene.spans_of(reference.id)
+    if own:
+        return [(span.start, span.end) for span in own]
+    label = clean_prompt(reference.label).text
+    if reference.id in scene.unbound or not label:
+        return []
+    cleaned = clean_prompt(scene.prompt)
+    found = re.finditer(rf"(?<!\w){re.escape(label)}(?!\w)", cleaned.text)
+    return [(cleaned.origin[hit.start()][0], cleaned.origin[hit.end() - 1][1]) for hit in found]
+
+
+def scene_view(scene: Scene, title: str) -> Json:
+    """Return a scene with its cast by owner and its prompt in pieces; `scene` is the value itself, to be sent back with edits."""
+    owners = list(_owners(scene))
+    marks: list[tuple[int, int, str, str]] = []
+    for owner in owners:
+        for reference in owner["references"]:
+            marks += [(start, end, owner["tone"], owner["badge"]) for start, end in reference.pop("places")]
+    advice = _problems(scene)
+    skippable = [message for message, may_skip in advice if may_skip]
+    named = sum(1 for owner in owners for reference in owner["references"] if not reference["missing"])
+    total = len(scene.references())
+    return {
+        "scene": to_json(scene),
+        "title": title,
+        "prompt": scene.prompt,
+        "segments": _segments(scene.prompt, marks),
+        "owners": owners,
+        "reading": f"The prompt names {named} of {total} {'picture' if total == 1 else 'pictures'}." if total else "",
+        "problems": [message for message, _ in advice],
+        "may_skip_binding": bool(skippable),
+    }
+
+
+def _problems(scene: Scene) -> list[tuple[str, bool]]:
+    """Return the sentences, each with whether a render may go on regardless."""
+    found = list(scene.problems())
+    told = {problem.target for problem in found}
+    for reference in scene.references():
+        # "man" stands in "woman", but only as a part of another word
+        if reference.id not in told and reference.id not in scene.unbound and not places(scene, reference):
+            found.append(unbound_problem(reference))
+    return [(problem.message, problem.code in UNBOUND_CODES) for problem in found]
+
+
+def _owners(scene: Scene) -> list[Json]:
+    owners: list[Json] = []
+    for number, subject in enumerate(scene.subjects, start=1):
+        tone = f"s{(number - 1) % NUM_TONES + 1}"
+        owners.append(_owner(scene, f"Subject {number}", tone, str(number), subject.references))
+    for number, reference in enumerate(scene.objects, start=1):
+        title = "Object" if len(scene.objects) == 1 else f"Object {number}"
+        owners.append(_owner(scene, title, "object", "O" if len(scene.objects) == 1 else f"O{number}", (reference,)))
+    if scene.background is not None:
+        owners.append(_owner(scene, "Background", "background", "B", (scene.background,)))
+    return owners
+
+
+def _owner(scene: Scene, title: str, tone: str, badge: str, references: tuple[Reference, ...]) -> Json:
+    return {
+        "title": title,
+        "tone": tone,
+        "badge": badge,
+        "references": [_reference(scene, reference) for reference in references],
+    }
+
+
+def _reference(scene: Scene, reference: Reference) -> Json:
+    found = places(scene, reference)
+    if reference.id in scene.unbound:
+        bound = "bound to no words"
+    elif not found:
+        bound = "not in the prompt"
+    else:
+        words = scene.prompt[found[0][0] : found[0][1]]
+        times = "once" if len(found) == 1 else f"{len(found)} times"
+        bound = f"named {times}" if words == reference.label else f"named {times}: “{words}”"
+    return {
+        "id": reference.id,
+        "role": _ROLES[reference.role],
+        "label": reference.label,
+        "picture": picture_url(reference),
+        "places": found,
+        "bound": bound,
+        "missing": not found and reference.id not in scene.unbound,
+    }
+
+
+def _segments(prompt: str, marks: list[tuple[int, int, str, str]]) -> list[Json]:
+    """Cut the prompt into pieces that join to it again; where two owners share words, the piece shows both numbers."""
+    cuts = sorted({0, len(prompt), *(place for start, end, _, _ in marks for place in (start, end) if 0 <= place <= len(prompt))})
+    pieces: list[Json] = []
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        over = [mark for mark in marks if mark[0] <= start and end <= mark[1]]
+        piece: Json = {"text": prompt[start:end]}
+        if over:
+            badges = list(dict.fromkeys(badge for *_, badge in over))
+            piece |= {"tone": over[0][2], "badge": "+".join(badges)}
+        pieces.append(piece)
+    return pieces
+
+
+def job_view(job: Job) -> Json:
+    """Return a job as the run panel shows it; its preview travels on its own."""
+    settings = job.request.settings
+    progress = job.progress
+    stage = progress.stage if progress else ""
+    return {
+        "id": job.id,
+        "title": job.title,
+        "state": job.state.value,
+        "stage": _STAGES.get(stage, stage.replace("_", " ").capitalize()) or "Starting",
+        "step": progress.step if progress else 0,
+        "num_steps": progress.num_steps if progress else 0,
+        "seconds_left": progress.seconds_left if progress and job.state is JobState.running else None,
+        "seed": str(settings.seed),
+        "builtin": engine_info(settings.engine).builtin,
+        "error": job.error,
+        "clip": clip_view(job.clip.path.name, job.request, job.clip.seconds) if job.clip else None,
+    }
+
+
+def clip_url(name: str) -> str:
+    """Return where the page finds a clip."""
+    return f"studio/clip/{quote(name)}"
+
+
+def export_url(name: str) -> str:
+    """Return where the page finds a clip in another format."""
+    return f"studio/export/{quote(name)}"
+
+
+def clip_title(name: str) -> str:
+    """Return a clip's title from its file name: our own names without date and seed, others as they are."""
+    stem = name.rsplit(".", 1)[0]
+    own = _OWN_CLIP.fullmatch(stem)
+    words = own[1].replace("-", " ") if own else stem
+    return words[:1].upper() + words[1:]
+
+
+def clip_view(name: str, request: RenderRequest | None, seconds: float | None) -> Json:
+    """Return a clip as the page shows it; `request` is None for a file that does not say how it was made."""
+    answer: Json = {"name": name, "url": clip_url(name), "title": clip_title(name), "has_scene": request is not None}
+    if request is None:
+        return answer | {"prompt": "This file does not say how it was made.", "builtin": False}
+    settings = request.settings
+    info = engine_info(settings.engine)
+    return answer | settings_view(settings) | {
+        "prompt": request.scene.prompt,
+        "builtin": info.builtin,
+        "engine_title": info.title,
+        "fps": settings.fps,
+        "seconds": seconds,
+    }
+
+
+def preview_url(preview: Preview) -> str:
+    """Return a preview as an animated picture in a data address."""
+    return "data:image/webp;base64," + base64.b64encode(preview.webp).decode("ascii")
+
+
+def settings_view(settings: RenderSettings) -> Json:
+    """Return the settings the page has controls for."""
+    return {
+        "engine": settings.engine,
+        "width": settings.width,
+        "height": settings.height,
+        "num_frames": settings.num_frames,
+        "num_inference_steps": settings.num_inference_steps,
+        "seed": str(settings.seed),
+    }
+
+
+def engine_view(info: EngineInfo, missing: str | None) -> Json:
+    """Return an engine with the sizes and lengths worth offering; `missing` says why it cannot be used yet."""
+    settings = info.defaults
+    square = nearest_size(round((settings.width * settings.height) ** 0.5))
+    sizes = {
+        f"{settings.width}x{settings.height}": f"{settings.width} × {settings.height}, wide",
+        f"{settings.height}x{settings.width}": f"{settings.height} × {settings.width}, tall",
+        f"{square}x{square}": f"{square} × {square}, square",
+    }
+    lengths = sorted({1, nearest_frames(settings.num_frames // 2), settings.num_frames})
+    return {
+        "name": info.name,
+        "title": info.title if missing is None else f"{info.title} (weights not installed)",
+        "builtin": info.builtin,
+        "available": missing is None,
+        "note": f"{info.note} Licence of the weights: {info.licence}.",
+        "sizes": [{"value": value, "title": title} for value, title in sizes.items()],
+        "frames": [{"value": str(count), "title": _length(count, settings.fps)} for count in lengths],
+        "defaults": settings_view(settings),
+    }
+
+
+def _length(num_frames: int, fps: int) -> str:
+    return "1 frame, a still" if num_frames == 1 else f"{num_frames} frames, {num_frames / fps:.1f} s"

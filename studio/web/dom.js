@@ -1,0 +1,68 @@
+// Building the page's nodes. Text only ever arrives as textContent: what a user typed is never parsed as markup.
+
+function h(tag, props, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props || {})) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === "class") node.className = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name in node && name !== "list" && name !== "form") node[name] = value;
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  add(node, children);
+  return node;
+}
+
+function add(node, children) {
+  for (const child of children.flat(Infinity)) {
+    if (child === undefined || child === null || child === false) continue;
+    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+  return node;
+}
+
+function fill(node, ...children) {
+  node.replaceChildren();
+  return add(node, children);
+}
+
+// A sentence beside the thing it is about; empty hides it. Faults are announced, advice is not.
+function sentence(node, text, kind) {
+  node.textContent = text || "";
+  node.hidden = !text;
+  if (kind) node.className = kind;
+}
+
+let freshNumber = 0;
+function freshId(stem) {
+  freshNumber += 1;
+  return `lx-${stem}-${freshNumber}`;
+}
+
+// A labelled control with room for a sentence under it.
+function field(label, control, extra) {
+  control.id = control.id || freshId("field");
+  const advice = h("p", { class: "advice", id: freshId("advice"), hidden: true, role: "alert" });
+  control.setAttribute("aria-describedby", advice.id);
+  const node = h("div", { class: `field ${extra || ""}` }, h("label", { htmlFor: control.id }, label), control, advice);
+  return {
+    node,
+    control,
+    say(text) {
+      sentence(advice, text);
+      control.setAttribute("aria-invalid", text ? "true" : "false");
+    },
+  };
+}
+
+function plural(count, one, many) {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+function timeLeft(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 4) return "a few seconds left";
+  if (seconds < 90) return `about ${Math.round(seconds)} s left`;
+  if (seconds < 5400) return `about ${Math.round(seconds / 60)} min left`;
+  return `about ${(seconds / 3600).toFixed(1)} h left`;
+}

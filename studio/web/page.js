@@ -1,0 +1,122 @@
+// Puts the parts together, and looks at the worker: four times a second while something runs, else once a second.
+
+const DRAFT_KEY = "lumosx-draft";
+
+async function ask(message) {
+  try {
+    const answer = await server.ask(message);
+    if (answer !== undefined && answer !== null) return answer;
+  } catch (error) {
+    // fall through: the connection is gone, which is said below and on the page
+  }
+  return { error: "The studio does not answer. Is the window it was started in still open?", gone: true };
+}
+
+async function begin() {
+  const root = element.querySelector(".lx");
+  let first = await ask({ do: "begin" });
+  if (first.error) {
+    fill(root, h("p", { class: "notice fault", role: "alert" }, first.error));
+    return;
+  }
+  const saveRow = saveRowFor(ask, first.formats);
+  const settings = settingsPart(first.engines);
+  const scene = scenePart(ask, sceneChanged);
+  const run = runPart(ask, settings, clipFacts, saveRow, render);
+  const clips = clipsPart(ask, saveRow, openClip);
+  const gone = h("p", { class: "notice fault", hidden: true, role: "alert" });
+  fill(
+    root,
+    h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes.")),
+    gone,
+    h("div", { class: "columns" }, h("div", {}, scene.node), h("div", { class: "run-column" }, run.node)),
+    clips.node,
+  );
+  scene.begin(first.presets, first.local);
+  let renderFault = false;
+
+  function sceneChanged(view) {
+    if (renderFault) {
+      renderFault = false;
+      run.fail("");
+    }
+    if (view.settings) settings.write(view.settings);
+    try {
+      sessionStorage.setItem(DRAFT_KEY, JSON.stringify(scene.saved()));
+    } catch (error) {
+      // a browser that keeps nothing: the draft then lives as long as the page
+    }
+  }
+
+  async function render() {
+    const draft = scene.draft();
+    if (!draft) {
+      run.fail("Choose a scene first.");
+      return;
+    }
+    run.render.disabled = true;
+    const answer = await ask({ do: "render", ...draft, settings: settings.read() });
+    run.render.disabled = false;
+    const placed = settings.say(answer.field, answer.error);
+    renderFault = Boolean(answer.error && !placed);
+    run.fail(renderFault ? answer.error : "");
+    if (!answer.error) look();
+  }
+
+  async function openClip(clip) {
+    const answer = await ask({ do: "open_clip", clip: clip.name });
+    if (answer.error) return answer.error;
+    scene.show({ ...answer, preset: null });
+    scene.node.scrollIntoView({ behavior: "smooth" });
+    return "";
+  }
+
+  let version = -1;
+  let preview = null;
+  let timer = null;
+  let looking = false;
+
+  async function look() {
+    clearTimeout(timer);
+    if (looking) return;
+    looking = true;
+    const answer = await ask({ do: "look", version, preview });
+    looking = false;
+    sentence(gone, answer.error);
+    let pause = 1000;
+    if (!answer.error) {
+      if (answer.jobs) {
+        run.show(answer.jobs, answer.preview ? answer.preview.data : null);
+        if (answer.preview) preview = answer.preview.key;
+        version = answer.version;
+      }
+      clips.look(answer.clips_version);
+      if (answer.busy) pause = 250;
+    }
+    timer = setTimeout(look, document.hidden ? 2000 : pause);
+  }
+
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      render();
+    }
+  });
+
+  let draft = null;
+  try {
+    draft = JSON.parse(sessionStorage.getItem(DRAFT_KEY));
+  } catch (error) {
+    draft = null;
+  }
+  look();
+  if (draft && draft.scene) {
+    const answer = await ask({ do: "revise", scene: draft.scene, prompt: draft.prompt });
+    if (!answer.error) scene.show({ ...answer, title: draft.title, preset: draft.preset });
+    else draft = null;
+  }
+  if (!(draft && draft.scene) && first.presets.length) await scene.choosePreset(first.presets[0].name);
+  scene.ready();
+}
+
+begin();

@@ -1,0 +1,134 @@
+// The run panel: shows the queue as the worker reports it. It owns nothing: closing or reloading the page changes no render.
+
+function runPart(ask, settings, clipFacts, saveRow, onRender) {
+  const stage = h("div", { class: "stage" });
+  const line = h("span", {});
+  const left = h("span", { class: "left" });
+  const fillBar = h("i", {});
+  const bar = h("div", { class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, fillBar);
+  const spoken = h("p", { class: "visually-hidden", "aria-live": "polite" });
+  const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
+  const render = h("button", { type: "button", class: "main", onclick: onRender }, "Render");
+  const cancel = h("button", { type: "button", hidden: true, onclick: cancelRunning }, "Cancel");
+  const waiting = h("ul", { class: "waiting", "aria-label": "Waiting renders" });
+  const after = h("div", {});
+  let running = null;
+  let shown = ""; // what the stage holds, so that a running video is never re-made
+  let previewOf = "";
+
+  async function cancelRunning() {
+    if (!running) return;
+    cancel.disabled = true;
+    line.textContent = "Stopping…";
+    await ask({ do: "cancel", job: running.id });
+  }
+
+  function stageEmpty(text) {
+    if (shown === text) return;
+    shown = text;
+    fill(stage, h("p", { class: "empty" }, text));
+  }
+
+  function label(builtin) {
+    return builtin ? h("span", { class: "tag" }, "built-in preview model") : null;
+  }
+
+  function stagePreview(job, data) {
+    shown = `preview ${job.id}`;
+    let picture = stage.querySelector("img");
+    if (!picture || previewOf !== job.id) {
+      picture = h("img", { alt: "Preview of the forming clip" });
+      fill(stage, picture, label(job.builtin));
+      previewOf = job.id;
+    }
+    picture.src = data;
+  }
+
+  function stageClip(clip) {
+    if (shown === clip.name) return;
+    shown = clip.name;
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const video = h("video", { src: clip.url, loop: true, muted: true, autoplay: !still, playsInline: true, controls: true });
+    video.setAttribute("aria-label", `Clip: ${clip.title}`);
+    fill(stage, video, label(clip.builtin));
+    fill(after, clipFacts(clip), saveRow(clip));
+  }
+
+  function showRunning(job, preview) {
+    line.textContent = job.num_steps ? `${job.stage}, step ${job.step} of ${job.num_steps}` : job.stage;
+    left.textContent = timeLeft(job.seconds_left);
+    bar.hidden = false;
+    bar.className = job.num_steps ? "bar" : "bar open";
+    const percent = job.num_steps ? Math.round((100 * job.step) / job.num_steps) : 0;
+    fillBar.style.width = job.num_steps ? `${percent}%` : "";
+    if (job.num_steps) bar.setAttribute("aria-valuenow", percent);
+    else bar.removeAttribute("aria-valuenow");
+    if (preview) stagePreview(job, preview);
+    else if (shown !== `preview ${job.id}`) stageEmpty("A preview appears here as soon as the first steps are done.");
+    fill(after);
+  }
+
+  function showResting(job) {
+    bar.hidden = true;
+    left.textContent = "";
+    if (!job) {
+      line.textContent = "";
+      stageEmpty("Your clip appears here.");
+      return;
+    }
+    line.textContent = { done: "Finished", cancelled: "Cancelled; nothing was kept.", failed: "" }[job.state];
+    if (job.clip) stageClip(job.clip);
+    else {
+      stageEmpty(job.state === "failed" ? "No clip this time." : "Your clip appears here.");
+      fill(after);
+    }
+  }
+
+  function say(job) {
+    const text = job ? { running: `Rendering ${job.title}`, done: "The clip is finished", cancelled: "Cancelled", failed: job.error }[job.state] || "" : "";
+    if (spoken.textContent !== text) spoken.textContent = text;
+  }
+
+  return {
+    node: h(
+      "section",
+      { class: "panel", "aria-label": "Render" },
+      stage,
+      h("div", { class: "status" }, h("p", { class: "line" }, line, left), bar, fault, spoken),
+      after,
+      h("div", { class: "actions" }, render, cancel),
+      waiting,
+      settings.node,
+    ),
+    render,
+    fail(text) {
+      sentence(fault, text);
+    },
+    // jobs: oldest first; preview: data address of the running job's newest preview, if it is new
+    show(jobs, preview) {
+      const now = jobs.find((job) => job.state === "running") || null;
+      const next = jobs.filter((job) => job.state === "waiting");
+      const last = [...jobs].reverse().find((job) => job.state !== "waiting") || null;
+      if (!running || !now || running.id !== now.id) cancel.disabled = false;
+      running = now;
+      cancel.hidden = !now;
+      render.textContent = now ? "Render next" : "Render";
+      if (now) showRunning(now, preview);
+      else showResting(last);
+      if (last && last.state === "failed") sentence(fault, last.error);
+      else if (now) sentence(fault, "");
+      say(last);
+      fill(
+        waiting,
+        next.map((job) =>
+          h(
+            "li",
+            {},
+            h("span", {}, `Next: ${job.title}, seed ${job.seed}`),
+            h("button", { type: "button", class: "plain", onclick: () => ask({ do: "cancel", job: job.id }) }, "Remove"),
+          ),
+        ),
+      );
+    },
+  };
+}

@@ -1,0 +1,93 @@
+// The few choices beside the render button. Python names the legal values; what it refuses is said under the field it is about.
+
+function settingsPart(engines) {
+  const engine = field(
+    "Engine",
+    h("select", { onchange: engineChosen }, engines.map((one) => h("option", { value: one.name, disabled: !one.available }, one.title))),
+    "wide",
+  );
+  const note = h("p", { class: "quiet wide" });
+  const size = field("Size", h("select", {}));
+  const frames = field("Length", h("select", {}));
+  const steps = field("Steps", h("input", { type: "number", min: 1, max: 200, step: 1, inputMode: "numeric" }));
+  const keep = h("input", { type: "checkbox", onchange: seedKind });
+  const seed = h("input", { type: "number", min: 0, step: 1, inputMode: "numeric", placeholder: "new each time" });
+  const seedField = field("Seed", seed);
+  const keepRow = h("label", { class: "check wide" }, keep, "Keep this seed: the same request gives the same clip");
+  const fields = { engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField };
+
+  function seedKind() {
+    seed.disabled = !keep.checked;
+    if (keep.checked && seed.value === "") seed.value = String(Math.floor(Math.random() * 2147483647));
+    seedField.node.querySelector("label").textContent = keep.checked ? "Seed" : "Seed (new each time)";
+  }
+
+  function offer(select, list, chosen) {
+    fill(select, list.map((one) => h("option", { value: one.value }, one.title)));
+    select.value = chosen;
+    if (select.value !== chosen) {
+      // a value of an opened clip that is not on the list stays what it is
+      select.append(h("option", { value: chosen }, chosen));
+      select.value = chosen;
+    }
+  }
+
+  function engineChosen(_event, wish) {
+    const info = engines.find((one) => one.name === engine.control.value);
+    const values = wish || info.defaults;
+    offer(size.control, info.sizes, `${values.width}x${values.height}`);
+    offer(frames.control, info.frames, String(values.num_frames));
+    steps.control.value = String(values.num_inference_steps);
+    note.textContent = info.note;
+    silence();
+  }
+
+  function silence() {
+    for (const one of Object.values(fields)) one.say("");
+  }
+
+  const first = engines.find((one) => one.available) || engines[0];
+  engine.control.value = first.name;
+  engineChosen();
+  seedKind();
+
+  return {
+    node: h(
+      "div",
+      { class: "settings", role: "group", "aria-label": "Settings" },
+      engine.node, note, size.node, frames.node, steps.node, seedField.node, keepRow,
+    ),
+    read() {
+      const [width, height] = size.control.value.split("x").map(Number);
+      return {
+        engine: engine.control.value,
+        width,
+        height,
+        num_frames: Number(frames.control.value),
+        num_inference_steps: steps.control.value === "" ? null : Number(steps.control.value),
+        seed: keep.checked && seed.value !== "" ? Number(seed.value) : null,
+      };
+    },
+    write(settings) {
+      const info = engines.find((one) => one.name === settings.engine && one.available);
+      if (info) {
+        engine.control.value = info.name;
+        engineChosen(null, settings);
+      }
+      this.keepSeed(settings.seed);
+    },
+    keepSeed(number) {
+      keep.checked = number !== null && number !== undefined;
+      if (keep.checked) seed.value = String(number);
+      seedKind();
+    },
+    say(name, text) {
+      silence();
+      if (!text) return true;
+      if (!(name in fields)) return false;
+      fields[name].say(text);
+      fields[name].control.focus();
+      return true;
+    },
+  };
+}
