@@ -33,10 +33,11 @@ def load_source(text: str, store: PictureStore) -> Source:
     or a clip. Otherwise `text` is the name of a preset, the user's before the built-in ones. Raises `InputError` or
     `PictureError`.
     """
-    path = Path(text).expanduser()
     try:
+        path = Path(text).expanduser()
         is_folder, is_file = bool(text) and path.is_dir(), path.is_file()
-    except (OSError, ValueError) as error:  # a name too long or with a zero byte
+    # A name too long, with a zero byte, or in the home of a user who is not there.
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"“{text[:80]}” can be no file and no preset; check the name.") from error
     if is_folder and is_sample_folder(path):
         return _from_folder(path, store)

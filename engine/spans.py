@@ -65,7 +65,7 @@ def sequence_mask(ids: Sequence[int], sub: Sequence[int]) -> list[bool]:
 def phrase_positions(tokenizer: FastTokenizer, prompt: str, phrase: str, num_tokens: int) -> tuple[int, ...]:
     """Token places that the published search marks for `phrase`: all occurrences, case-sensitive, within `num_tokens`.
 
-    Both texts are cleaned first; the prompt is cut to `num_tokens` tokens, the last of which is the end mark.
+    Both texts are cleaned first and cut to `num_tokens` tokens, the last of which is the end mark.
     """
     tokens = _tokenize(tokenizer, clean_prompt(prompt).text, num_tokens)
     return _run_positions(tokenizer, tokens, phrase, num_tokens)
