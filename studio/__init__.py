@@ -1,1 +1,1 @@
-"""The page: what the user touches. Imports the engine's domain, never torch; Gradio lives in `shell` and `theme` only."""
+"""The page: what the user touches. Never imports torch; Gradio lives in `shell` and `theme` only."""

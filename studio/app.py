@@ -44,7 +44,7 @@ def serve(
 ) -> int:
     """Run the studio until Ctrl-C or SIGTERM; return the exit code.
 
-    A taken port is answered with the next free one. Where a studio already runs on this data home, that one is opened instead.
+    A taken port is answered with the next free one. Where a studio already runs on this data home, that one is opened.
 
     Raises:
         UserError: nothing to listen on, or the data home cannot be written.
@@ -69,7 +69,9 @@ def serve(
     try:
         url = shell.start(ports, f"http://{browse_host(host)}")
         note_instance(Instance(pid=os.getpid(), url=url, key=key))
-        print(f"LumosX Studio is ready after {time.perf_counter() - started:.1f} s: {url}\nCtrl-C stops it.", flush=True)
+        print(
+            f"LumosX Studio is ready after {time.perf_counter() - started:.1f} s: {url}\nCtrl-C stops it.", flush=True
+        )
         if open_browser or window:
             show(url, window=window)
         while not stop.wait(0.5):
@@ -106,7 +108,12 @@ def _prepare_environment(host: str) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of `python -m studio.app`; the launcher's bare command has the same options."""
     parser = argparse.ArgumentParser(prog="studio", description="Start LumosX Studio.")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on; the next free one if it is taken (%(default)s)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=DEFAULT_PORT,
+        help="port to listen on; the next free one if it is taken (%(default)s)",
+    )
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (%(default)s: this machine only)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
     parser.add_argument("--window", action="store_true", help="open the page in a window of its own")

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from engine.paths import cache_dir
 
-_COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", "msedge", "brave-browser")
+_COMMANDS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+    "msedge",
+    "brave-browser",
+)
 _MAC = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
@@ -25,7 +34,7 @@ _WINDOWS = (
 
 
 def window_command(url: str) -> list[str] | None:
-    """Return the command that shows `url` in a window without a browser's frame, or None where no such browser is found."""
+    """Return the command that shows `url` in a window without a browser's frame, or None where no browser can."""
     program = next((found for name in _COMMANDS if (found := shutil.which(name))), None)
     if program is None and sys.platform == "darwin":
         program = next((name for name in _MAC if Path(name).is_file()), None)

@@ -1,7 +1,7 @@
 """The page's questions and the studio's answers: one message in, one JSON answer out.
 
-Every answer is a value of `studio.view`; a user's mistake comes back as `{"error": sentence}`, with `field` where a control is at
-fault. Keeps no state of any page: a page sends its scene along, the queue and the library are the same for all.
+Every answer is a value of `studio.view`; a user's mistake comes back as `{"error": sentence}`, with `field` where a
+control is at fault. Keeps no state of any page: a page sends its scene along; queue and library are the same for all.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _FAULT = "Something in the studio itself went wrong; the terminal where it was started shows the details."
 _MAX_CLIPS_SHOWN = 600
 _MAX_JOBS_SHOWN = 30
+_NEWS_S = 0.4
 
 
 class Desk:
@@ -64,7 +65,7 @@ class Desk:
         }
 
     def ask(self, message: Any) -> Json:
-        """Answer one message of a page: `{"do": name, …}`. Never raises: a raised error would reach the page as nothing at all."""
+        """Answer one message of a page, `{"do": name, …}`. Never raises: an error would reach the page as nothing."""
         try:
             if not isinstance(message, dict):
                 raise InputError("The page sent no message; reload it.")
@@ -87,7 +88,7 @@ class Desk:
         own = source.title != folder.resolve().name  # a scene file can carry a title of its own
         return self._answer_source(source, source.title if own else spoken(title))
 
-    # -- the scene -----------------------------------------------------------------------------------------------------------
+    # -- the scene -----------------------------------------------------------------------------------------------------
 
     def _begin(self, _message: Json) -> Json:
         return {
@@ -104,7 +105,9 @@ class Desk:
 
     def _open(self, message: Json) -> Json:
         if not self._local:
-            raise InputError("Paths can be typed only where the studio runs on the same machine; send the folder instead.")
+            raise InputError(
+                "Paths can be typed only where the studio runs on the same machine; send the folder instead."
+            )
         text = _text(message, "path").strip().strip("\"'")
         if not text:
             raise InputError("Type the path of a sample folder first.")
@@ -127,7 +130,7 @@ class Desk:
         scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
         return view.scene_view(scene, _text(message, "title") if "title" in message else "")
 
-    # -- rendering -----------------------------------------------------------------------------------------------------------
+    # -- rendering -----------------------------------------------------------------------------------------------------
 
     def _render(self, message: Json) -> Json:
         scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
@@ -149,14 +152,17 @@ class Desk:
         return {"cancelled": self._queue.cancel(_text(message, "job"))}
 
     def _look(self, message: Json) -> Json:
-        version = self._queue.version
+        seen = message.get("version")
+        busy = any(not job.final for job in self._queue.jobs())
+        # while something runs the answer waits for news, so that a step shows the moment it is done
+        version = self._queue.wait(seen, _NEWS_S) if busy and isinstance(seen, int) else self._queue.version
         jobs = self._queue.jobs()
         answer: Json = {
             "version": version,
             "busy": any(not job.final for job in jobs),
             "clips_version": self._library.clips_version(),
         }
-        if message.get("version") == version:
+        if seen == version:
             return answer
         answer["jobs"] = [view.job_view(job) for job in jobs[-_MAX_JOBS_SHOWN:]]
         running = next((job for job in jobs if job.state is JobState.running and job.preview), None)
@@ -166,12 +172,14 @@ class Desk:
                 answer["preview"] = {"key": key, "data": view.preview_url(running.preview)}
         return answer
 
-    # -- clips ---------------------------------------------------------------------------------------------------------------
+    # -- clips ---------------------------------------------------------------------------------------------------------
 
     def _clips(self, message: Json) -> Json:
         limit = message.get("limit")
         if not isinstance(limit, int) or not 0 < limit <= _MAX_CLIPS_SHOWN:
-            raise InputError(f"At most {_MAX_CLIPS_SHOWN} clips can be shown at once; find older ones in the clips folder.")
+            raise InputError(
+                f"At most {_MAX_CLIPS_SHOWN} clips can be shown at once; find older ones in the clips folder."
+            )
         entries, total = self._library.clips(limit)
         return {"clips": [_clip(entry) for entry in entries], "total": total}
 

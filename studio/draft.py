@@ -1,4 +1,4 @@
-"""Edits of the scene that is on the page. Pure functions on values; what they get from a browser is parsed and checked first."""
+"""Edits of the scene that is on the page. Pure functions on values; what comes from a browser is parsed and checked."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def parse_scene(data: object) -> Scene:
 
 
 def edit_prompt(scene: Scene, prompt: str) -> Scene:
-    """Return the scene with new words; bindings before and behind the change keep their words, those inside it are dropped.
+    """Return the scene with new words; bindings before and behind the change keep theirs, those inside it are dropped.
 
-    The change is what lies between the longest common beginning and end of the two prompts. A reference that loses its last
-    binding is bound again by its label.
+    The change is what lies between the longest common beginning and end of the two prompts. A reference that loses its
+    last binding is bound again by its label.
     """
     if len(prompt) > MAX_PROMPT_CHARS:
         raise InputError(f"The prompt has {len(prompt)} characters; shorten it to {MAX_PROMPT_CHARS} at most.")
@@ -70,7 +70,12 @@ def settings_from(chosen: Mapping[str, Any]) -> RenderSettings:
         raise FieldError("Choose an engine.", "engine")
     engine_info(engine)
     values: dict[str, Any] = {}
-    for name, words in (("width", "size"), ("height", "size"), ("num_frames", "length"), ("num_inference_steps", "number of steps")):
+    for name, words in (
+        ("width", "size"),
+        ("height", "size"),
+        ("num_frames", "length"),
+        ("num_inference_steps", "number of steps"),
+    ):
         value = chosen.get(name)
         if type(value) is not int:
             raise FieldError(f"The {words} has to be a whole number; give one.", name)
@@ -95,4 +100,6 @@ def _seed(engine: str, text: object) -> int:
     try:
         return resolve_settings(engine, seed=int(text)).seed
     except (InputError, ValueError) as error:
-        raise FieldError(str(error) if isinstance(error, InputError) else "The seed is too large; give a smaller one.", "seed") from error
+        raise FieldError(
+            str(error) if isinstance(error, InputError) else "The seed is too large; give a smaller one.", "seed"
+        ) from error

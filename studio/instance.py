@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from engine.errors import MachineError, OutputError
+from engine.errors import InputError, MachineError, OutputError
 from engine.paths import data_home
 
 _PORTS_TRIED = 40
@@ -87,7 +87,7 @@ def note_instance(instance: Instance) -> None:
         os.replace(draft, path)
     except OSError as error:
         raise OutputError(
-            f"The folder {path.parent} cannot be written ({error.strerror}); free it, or point LUMOSX_HOME to another folder."
+            f"The folder {path.parent} cannot be written ({error.strerror}); free it or set LUMOSX_HOME to another."
         ) from error
 
 
@@ -104,8 +104,11 @@ def free_ports(host: str, first: int) -> list[int]:
     """Return ports from `first` on that nobody listens on, the nearest first.
 
     Raises:
+        InputError: `first` is no port.
         MachineError: the host is not one of this machine, or no port of the range is free.
     """
+    if not 1 <= first <= 65535:
+        raise InputError(f"There is no port {first}; choose one from 1 to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found: list[int] = []
     refused: OSError | None = None
@@ -122,6 +125,6 @@ def free_ports(host: str, first: int) -> list[int]:
     if not found:
         reason = refused.strerror if refused else "no such port"
         raise MachineError(
-            f"The studio cannot listen on {host} from port {first} on ({reason}); give another one with --host or --port."
+            f"The studio cannot listen on {host} from port {first} on ({reason}); choose another with --host or --port."
         )
     return found

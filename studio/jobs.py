@@ -1,7 +1,7 @@
 """Renders and their order: one worker thread owns the engine, every page only looks.
 
-Knows nothing of Gradio, browsers or tabs: a page may come, go or be doubled without touching a running render. What a page sees are
-immutable `Job` snapshots; `JobQueue.version` grows with every change, so that a page can ask "anything new?" cheaply.
+Knows nothing of Gradio, browsers or tabs: a page may come, go or be doubled without touching a running render. What a
+page sees are immutable `Job` snapshots; `JobQueue.version` grows with every change, so looking is cheap.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ FINAL_STATES = frozenset({JobState.done, JobState.cancelled, JobState.failed})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A snapshot of one render in the queue. `error` is a sentence for the user; `preview` is dropped once the job is final."""
+    """A snapshot of one render in the queue. `error` is a sentence for the user; a final job has no `preview`."""
 
     id: str
     title: str
@@ -79,7 +79,9 @@ class JobQueue:
     `make_engine` is called in that thread, so whatever it imports stays out of the page's start.
     """
 
-    def __init__(self, make_engine: Callable[[], RenderEngine], pictures: PictureStore, clips: Callable[[], Path]) -> None:
+    def __init__(
+        self, make_engine: Callable[[], RenderEngine], pictures: PictureStore, clips: Callable[[], Path]
+    ) -> None:
         self._make_engine = make_engine
         self._pictures = pictures
         self._clips = clips
@@ -157,7 +159,7 @@ class JobQueue:
         thread.join(timeout_s)
         return not thread.is_alive()
 
-    # -- the worker thread ---------------------------------------------------------------------------------------------------
+    # -- the worker thread ---------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
@@ -215,7 +217,7 @@ class JobQueue:
             number += 1
         return path
 
-    # -- changing a job (all under the lock) ---------------------------------------------------------------------------------
+    # -- changing a job (all under the lock) ---------------------------------------------------------------------------
 
     def _is_final(self, job_id: str) -> bool:
         job = self.job(job_id)

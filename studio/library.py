@@ -1,4 +1,4 @@
-"""What can be chosen and what was made: presets (built-in and the user's own) and the clips of the data home, newest first.
+"""What can be chosen and what was made: presets (built-in and the user's own) and clips, newest first.
 
 Reads folders, remembers what it read as long as the files stay the same, and survives a broken one among good ones.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.clip import Recipe, read_recipe
+
 from engine.errors import InputError, UserError
 from engine.paths import clips_dir
 from engine.pictures import PictureStore

@@ -1,4 +1,4 @@
-"""The plain web routes beside Gradio's: pictures, clips and exports by name, a folder coming in, and who may ask at all.
+"""The plain web routes beside Gradio's: pictures, clips and exports by name, a folder coming in, and who may ask.
 
 Only three folders can be read through them, each by a name that cannot leave it; nothing is served by path.
 """
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -45,7 +45,12 @@ def file_name(name: str) -> str | None:
 
 
 def routes(
-    *, key: str, pictures: PictureStore, clips: Callable[[], Path], exports: Callable[[], Path], read_folder: FolderReader
+    *,
+    key: str,
+    pictures: PictureStore,
+    clips: Callable[[], Path],
+    exports: Callable[[], Path],
+    read_folder: FolderReader,
 ) -> list[Route]:
     """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in."""
 
@@ -54,7 +59,12 @@ def routes(
 
     def picture(request: Request) -> Response:
         try:
-            path = thumbnail(pictures, request.path_params["picture"], request.query_params.get("mask"), request.query_params.get("role"))
+            path = thumbnail(
+                pictures,
+                request.path_params["picture"],
+                request.query_params.get("mask"),
+                request.query_params.get("role"),
+            )
         except PictureError as error:
             return PlainTextResponse(str(error), 404)
         # the name is a digest of the content, so it can be kept for good
@@ -65,7 +75,9 @@ def routes(
             name = file_name(request.path_params["name"])
             if name is None:
                 return _missing()
-            return _file(folder() / name, _MEDIA[name.rsplit(".", 1)[1].lower()], {"Cache-Control": "private, no-cache"})
+            return _file(
+                folder() / name, _MEDIA[name.rsplit(".", 1)[1].lower()], {"Cache-Control": "private, no-cache"}
+            )
 
         return answer
 
@@ -76,7 +88,11 @@ def routes(
             return JSONResponse({"error": str(error)})
         except Exception:
             _log.exception("reading a folder failed")
-            return JSONResponse({"error": "The folder could not be read because of a fault in the program; the terminal shows the details."})
+            return JSONResponse(
+                {
+                    "error": "Reading the folder failed by a fault in the program; the terminal shows the details."
+                }
+            )
 
     return [
         Route(HELLO, greet),
@@ -126,24 +142,29 @@ def _file(path: Path, media_type: str, headers: dict[str, str]) -> Response:
 async def _receive_folder(request: Request, read_folder: FolderReader) -> dict[str, Any]:
     size = request.headers.get("content-length", "")
     if not size.isdigit() or int(size) > _MAX_FOLDER_BYTES:
-        raise InputError(f"The folder is too large; {_MAX_FOLDER_BYTES // 2**20} MB at most can be sent, so leave out what is no picture of the scene.")
+        raise InputError(
+            f"The folder is too large; send {_MAX_FOLDER_BYTES // 2**20} MB at most, without what is no picture."
+        )
     try:
-        form = await request.form(max_files=_MAX_FILES, max_fields=_MAX_FILES)
-    except MultiPartException as error:
+        async with request.form(max_files=_MAX_FILES, max_fields=_MAX_FILES) as form:
+            paths = [str(path) for path in form.getlist("path")]
+            files = [file for file in form.getlist("file") if isinstance(file, UploadFile)]
+            return await _read_sent(paths, files, read_folder)
+    except HTTPException as error:  # what the form parser's refusal becomes
         raise InputError(f"The folder holds too many files; {_MAX_FILES} at most can be sent.") from error
-    async with form:
-        paths = [str(path) for path in form.getlist("path")]
-        files = [file for file in form.getlist("file") if isinstance(file, UploadFile)]
-        if not files or len(paths) != len(files):
-            raise InputError("The folder is empty; pick one that holds caption.txt and subjects/.")
-        with tempfile.TemporaryDirectory(prefix="lumosx-folder-") as temporary:
-            for path, file in zip(paths, files, strict=True):
-                target = inside(Path(temporary), path)
-                if target is not None:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(await file.read())
-            title = PurePosixPath(paths[0]).parts[0]
-            return await run_in_threadpool(read_folder, Path(temporary), title)
+
+
+async def _read_sent(paths: list[str], files: list[UploadFile], read_folder: FolderReader) -> dict[str, Any]:
+    if not files or len(paths) != len(files):
+        raise InputError("The folder is empty; pick one that holds caption.txt and subjects/.")
+    with tempfile.TemporaryDirectory(prefix="lumosx-folder-") as temporary:
+        for path, file in zip(paths, files, strict=True):
+            target = inside(Path(temporary), path)
+            if target is not None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(await file.read())
+        title = PurePosixPath(paths[0]).parts[0]
+        return await run_in_threadpool(read_folder, Path(temporary), title)
 
 
 def inside(root: Path, path: str) -> Path | None:
@@ -156,7 +177,11 @@ def inside(root: Path, path: str) -> Path | None:
     if any(part in ("..", "/") or ":" in part or "\0" in part for part in parts):
         raise InputError("The folder holds a file whose name leads out of it; rename that file.")
     below = parts[1:]
-    if not below or len(below) > 3 or PurePosixPath(path).suffix.lower() not in _SCENE_FILES or below[-1].startswith("."):
+    if (
+        not below
+        or len(below) > 3
+        or PurePosixPath(path).suffix.lower() not in _SCENE_FILES
+        or below[-1].startswith(".")
+    ):
         return None
     return root.joinpath(*below)
-

@@ -64,7 +64,11 @@ class Shell:
     def _launch(self, port: int) -> None:
         app_kwargs: dict[str, Any] = {
             "routes": routes(
-                key=self._key, pictures=self._pictures, clips=clips_dir, exports=exports_dir, read_folder=self._desk.read_folder
+                key=self._key,
+                pictures=self._pictures,
+                clips=clips_dir,
+                exports=exports_dir,
+                read_folder=self._desk.read_folder,
             ),
             "middleware": middleware(self._host),
             "openapi_url": None,
@@ -102,5 +106,7 @@ def page(ask: Callable[[Any], dict[str, Any]]) -> gr.Blocks:
 
     answer.__name__ = "ask"
     with gr.Blocks(title="LumosX Studio", analytics_enabled=False, fill_width=True) as blocks:
-        gr.HTML(value="", html_template=_TEMPLATE, js_on_load=script(), server_functions=[answer], apply_default_css=False)
+        gr.HTML(
+            value="", html_template=_TEMPLATE, js_on_load=script(), server_functions=[answer], apply_default_css=False
+        )
     return blocks

@@ -10,7 +10,7 @@ WEB = Path(__file__).parent / "web"
 
 
 def theme() -> gr.themes.Base:
-    """Return the theme. Its font comes with Gradio, so nothing is fetched from outside; only these two weights hold all letters."""
+    """Return the theme. Its font comes with Gradio (only these two weights hold all letters): nothing is fetched."""
     return gr.themes.Base(
         primary_hue="stone",
         neutral_hue="stone",

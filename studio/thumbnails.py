@@ -1,4 +1,4 @@
-"""Small copies of the store's pictures for the page: a cast of forty-megapixel photographs shows as quickly as one of icons."""
+"""Small copies of the store's pictures for the page: a cast of large photographs shows as quickly as one of icons."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
@@ -41,8 +42,8 @@ def picture_url(reference: Reference) -> str:
 def places(scene: Scene, reference: Reference) -> list[tuple[int, int]]:
     """Return the characters [start, end) of the raw prompt that name a reference, in order.
 
-    Its own spans, or what the published rule proposes: whole words equal to its label after cleaning, case included. The engine's
-    own search works on tokens; whatever it finds differently, it reports itself before the render.
+    Its own spans, or what the published rule proposes: whole words equal to its label after cleaning, case included.
+    The engine's own search works on tokens; whatever it finds differently, it reports itself before the render.
     """
     own = scene.spans_of(reference.id)
     if own:
@@ -56,7 +57,7 @@ def places(scene: Scene, reference: Reference) -> list[tuple[int, int]]:
 
 
 def scene_view(scene: Scene, title: str) -> Json:
-    """Return a scene with its cast by owner and its prompt in pieces; `scene` is the value itself, to be sent back with edits."""
+    """Return a scene, its cast by owner and its prompt in pieces; `scene` is the value, sent back with edits."""
     owners = list(_owners(scene))
     marks: list[tuple[int, int, str, str]] = []
     for owner in owners:
@@ -134,9 +135,11 @@ def _reference(scene: Scene, reference: Reference) -> Json:
 
 def _segments(prompt: str, marks: list[tuple[int, int, str, str]]) -> list[Json]:
     """Cut the prompt into pieces that join to it again; where two owners share words, the piece shows both numbers."""
-    cuts = sorted({0, len(prompt), *(place for start, end, _, _ in marks for place in (start, end) if 0 <= place <= len(prompt))})
+    cuts = sorted(
+        {0, len(prompt), *(place for start, end, _, _ in marks for place in (start, end) if 0 <= place <= len(prompt))}
+    )
     pieces: list[Json] = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         over = [mark for mark in marks if mark[0] <= start and end <= mark[1]]
         piece: Json = {"text": prompt[start:end]}
         if over:
@@ -191,13 +194,17 @@ def clip_view(name: str, request: RenderRequest | None, seconds: float | None) -
         return answer | {"prompt": "This file does not say how it was made.", "builtin": False}
     settings = request.settings
     info = engine_info(settings.engine)
-    return answer | settings_view(settings) | {
-        "prompt": request.scene.prompt,
-        "builtin": info.builtin,
-        "engine_title": info.title,
-        "fps": settings.fps,
-        "seconds": seconds,
-    }
+    return (
+        answer
+        | settings_view(settings)
+        | {
+            "prompt": request.scene.prompt,
+            "builtin": info.builtin,
+            "engine_title": info.title,
+            "fps": settings.fps,
+            "seconds": seconds,
+        }
+    )
 
 
 def preview_url(preview: Preview) -> str:

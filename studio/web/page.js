@@ -1,4 +1,5 @@
-// Puts the parts together, and looks at the worker: four times a second while something runs, else once a second.
+// Puts the parts together, and looks at the worker: without a pause while something runs (the answer waits
+// for news), else once a second.
 
 const DRAFT_KEY = "lumosx-draft";
 
@@ -91,7 +92,7 @@ async function begin() {
         version = answer.version;
       }
       clips.look(answer.clips_version);
-      if (answer.busy) pause = 250;
+      if (answer.busy) pause = 60;
     }
     timer = setTimeout(look, document.hidden ? 2000 : pause);
   }

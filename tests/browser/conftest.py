@@ -1,0 +1,113 @@
+"""A real server, a real Chromium, and two promises every page keeps: no error, nothing asked of the outside."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.scenes import write_pair
+from tests.browser.serving import Server, start_server, stop_server
+
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PATIENCE_MS = 30_000
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One studio for most tests, with the tiny engine and one preset of its own, “Test pair”."""
+    home = tmp_path_factory.mktemp("home")
+    write_pair(home / "presets" / "test-pair")
+    process, found = start_server(home, "--port", "8790")
+    yield found
+    assert stop_server(process) == 0
+
+
+def find_chromium() -> str | None:
+    """Return the system's Chromium, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    program = find_chromium()
+    if program is None:
+        pytest.fail("These tests need Chromium; on Debian: apt-get install chromium.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM_FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]:
+    """Open the studio in a context of its own; at the end no page may have complained or asked the outside."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+    pages: list[Page] = []
+
+    def note_request(url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")):
+            complaints.append(f"request to {url}")
+
+    def open_one(*, width: int = 1280, height: int = 900, dark: bool = False, server: Server = server) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: note_request(request.url))
+        page.goto(server.url)
+        page.get_by_role("region", name="Cast").locator("figure").first.wait_for()
+        pages.append(page)
+        return page
+
+    yield open_one
+    for page in pages:
+        if not page.is_closed() and page.url.startswith(server.url):
+            finish_renders(page)
+            break
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    """One page with the preset “Test pair” chosen."""
+    page = open_page()
+    page.get_by_role("radio", name="Test pair").check(force=True)
+    page.get_by_text("Test pair", exact=True).nth(1).wait_for()
+    return page
+
+
+def finish_renders(page: Page) -> None:
+    """Leave no render behind for the next test."""
+    for _ in range(20):
+        remove = page.get_by_role("button", name="Remove")
+        cancel = page.get_by_role("button", name="Cancel")
+        if remove.count():
+            remove.first.click()
+        elif cancel.is_visible() and cancel.is_enabled():
+            cancel.click()
+        elif not cancel.is_visible():
+            return
+        page.wait_for_timeout(150)
+    raise AssertionError("a render could not be stopped")

@@ -1,0 +1,118 @@
+"""Edits of the page's scene: words change, bindings keep their words; settings point at the control at fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.codec import to_json
+from engine.engines import engine_info
+from engine.errors import InputError
+from engine.scene import PromptSpan, Reference, Role, Scene, Subject
+from studio.draft import FieldError, edit_prompt, parse_scene, settings_from
+
+PROMPT = "A man in a red coat waves."
+
+
+def _scene(*spans: tuple[int, int]) -> Scene:
+    face = Reference(id="f", role=Role.face, label="man", image="0" * 64)
+    coat = Reference(id="c", role=Role.attribute, label="red coat", image="1" * 64)
+    return Scene(
+        prompt=PROMPT,
+        subjects=(Subject(id="s", face=face, attributes=(coat,)),),
+        spans=tuple(PromptSpan(start=start, end=end, target="c") for start, end in spans),
+    )
+
+
+def _words(scene: Scene) -> list[str]:
+    return [scene.prompt[span.start : span.end] for span in scene.spans]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kept"),
+    [
+        ("A tall man in a red coat waves.", ["red coat"]),
+        ("A man in a red coat waves twice.", ["red coat"]),
+        ("red coat waves.", ["red coat"]),
+        ("A man in a red coat", ["red coat"]),
+        ("A man in a blue coat waves.", []),
+        ("A man in a red raincoat waves.", []),
+        ("", []),
+        (PROMPT, ["red coat"]),
+    ],
+)
+def test_a_binding_keeps_its_words_or_goes(prompt: str, kept: list[str]) -> None:
+    edited = edit_prompt(_scene((11, 19)), prompt)
+    assert edited.prompt == prompt
+    assert _words(edited) == kept
+
+
+def test_typing_letter_by_letter_moves_bindings_along() -> None:
+    scene = _scene((11, 19))
+    for count in range(1, 12):
+        scene = edit_prompt(scene, "Early today"[:count] + PROMPT)
+    assert _words(scene) == ["red coat"]
+
+
+def test_a_prompt_beyond_all_measure_is_refused() -> None:
+    with pytest.raises(InputError, match="shorten it"):
+        edit_prompt(_scene(), "x" * 10_001)
+
+
+def test_only_a_scene_is_taken_for_a_scene() -> None:
+    scene = _scene((11, 19))
+    assert parse_scene(to_json(scene)) == scene
+    for bad in (None, "scene", {}, {**to_json(scene), "surplus": 1}, {**to_json(scene), "prompt": 3}):
+        with pytest.raises(InputError):
+            parse_scene(bad)
+
+
+def _chosen(**changes: object) -> dict[str, object]:
+    defaults = engine_info("nano").defaults
+    chosen: dict[str, object] = {
+        "engine": "nano",
+        "width": defaults.width,
+        "height": defaults.height,
+        "num_frames": defaults.num_frames,
+        "num_inference_steps": defaults.num_inference_steps,
+        "seed": None,
+    }
+    return chosen | changes
+
+
+def test_an_open_seed_is_drawn_anew_and_a_kept_one_is_kept() -> None:
+    drawn = {settings_from(_chosen()).seed for _ in range(4)}
+    assert len(drawn) > 1
+    assert (
+        settings_from(_chosen(seed="9007199254740993")).seed == 9007199254740993
+    )  # more than a browser's number holds
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"num_inference_steps": None}, "num_inference_steps"),
+        ({"num_inference_steps": 0}, "num_inference_steps"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps"),
+        ({"num_inference_steps": True}, "num_inference_steps"),
+        ({"width": 100}, "width"),
+        ({"num_frames": 24}, "num_frames"),
+        ({"width": 2048, "height": 2048, "num_frames": 401}, "num_frames"),
+        ({"seed": "1.5"}, "seed"),
+        ({"seed": "-1"}, "seed"),
+        ({"seed": "٣"}, "seed"),
+        ({"seed": 7}, "seed"),
+        ({"seed": "9" * 30}, "seed"),
+        ({"seed": "9" * 6000}, "seed"),
+        ({"engine": 3}, "engine"),
+    ],
+)
+def test_a_bad_setting_names_its_control(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        settings_from(_chosen(**changes))
+    assert caught.value.field == field
+    assert str(caught.value).endswith(".")
+
+
+def test_an_unknown_engine_is_a_sentence() -> None:
+    with pytest.raises(InputError, match="choose one of nano"):
+        settings_from(_chosen(engine="gigantic"))

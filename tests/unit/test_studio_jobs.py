@@ -1,0 +1,218 @@
+"""The queue: one worker, jobs in order, cancel at once, a failing job leaves the rest alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.cancel import CancelToken
+from engine.engines import resolve_settings
+from engine.errors import MachineError, UserError
+from engine.events import Event, Finished, Preview, Progress
+from engine.pictures import PictureStore
+from engine.request import Clip, RenderRequest
+from engine.scene import Scene
+from studio.jobs import Job, JobQueue, JobState
+
+STEPS = 3
+
+
+class _Engine:
+    """Waits at every step until the test lets it go on; the prompt says how it ends."""
+
+    def __init__(self, gate: threading.Semaphore) -> None:
+        self.gate = gate
+        self.threads: set[str] = set()
+
+    def render(self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path) -> Iterator[Event]:
+        self.threads.add(threading.current_thread().name)
+        for step in range(1, STEPS + 1):
+            assert self.gate.acquire(timeout=10)
+            cancel.raise_if_cancelled()
+            if request.scene.prompt == "too large":
+                raise MachineError("There is too little memory; choose a smaller size.")
+            if request.scene.prompt == "bug":
+                raise RuntimeError("inside")
+            if request.scene.prompt == "no clip":
+                return
+            yield Progress(stage="denoise", step=step, num_steps=STEPS, seconds_left=1.0)
+            yield Preview(step=step, width=16, height=16, webp=b"webp")
+        out.write_bytes(b"clip")
+        yield Finished(
+            clip=Clip(id="c", path=out, request=request, engine_version="0", weights_digest="d", seconds=1.0)
+        )
+
+
+class _Stand:
+    """A queue on a gate, and ways to wait for it without sleeping."""
+
+    def __init__(self, folder: Path) -> None:
+        self.gate = threading.Semaphore(0)
+        self.engines: list[_Engine] = []
+        self.folder = folder / "clips"
+        self.queue = JobQueue(self._make, PictureStore(folder / "pictures"), lambda: self.folder)
+
+    def _make(self) -> _Engine:
+        self.engines.append(_Engine(self.gate))
+        return self.engines[-1]
+
+    def submit(self, prompt: str) -> Job:
+        return self.queue.submit(
+            RenderRequest(scene=Scene(prompt=prompt), settings=resolve_settings("nano", seed=5)), "My Clip!"
+        )
+
+    def go(self, steps: int = STEPS) -> None:
+        for _ in range(steps):
+            self.gate.release()
+
+    def until(self, job: Job, holds: Callable[[Job], bool]) -> Job:
+        version = -1
+        for _ in range(1000):
+            version = self.queue.wait(version, 10)
+            now = self.queue.job(job.id)
+            assert now is not None
+            if holds(now):
+                return now
+        raise AssertionError("the job never got there")
+
+    def final(self, job: Job) -> Job:
+        return self.until(job, lambda now: now.final)
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[_Stand]:
+    stand = _Stand(tmp_path)
+    yield stand
+    stand.go(100)
+    assert stand.queue.close(10)
+
+
+def test_a_job_goes_through_its_steps_to_a_clip(stand: _Stand) -> None:
+    job = stand.submit("a dog")
+    assert job.state is JobState.waiting
+    stand.go(1)
+    running = stand.until(job, lambda now: now.preview is not None)
+    assert running.state is JobState.running
+    assert running.progress == Progress(stage="denoise", step=1, num_steps=STEPS, seconds_left=1.0)
+    stand.go(2)
+    done = stand.final(job)
+    assert done.state is JobState.done
+    assert done.preview is None
+    assert done.clip is not None
+    assert done.clip.path.read_bytes() == b"clip"
+    assert done.clip.path.name.endswith("-my-clip-seed5.mp4")
+
+
+def test_jobs_run_one_after_another_in_one_thread_with_one_engine(stand: _Stand) -> None:
+    jobs = [stand.submit("a dog") for _ in range(3)]
+    stand.go(1)
+    stand.until(jobs[0], lambda now: now.state is JobState.running)
+    assert [job.state for job in stand.queue.jobs()] == [JobState.running, JobState.waiting, JobState.waiting]
+    stand.go(3 * STEPS - 1)
+    done = [stand.final(job) for job in jobs]
+    assert [job.state for job in done] == [JobState.done] * 3
+    assert len({job.clip.path for job in done if job.clip}) == 3
+    assert len(stand.engines) == 1
+    assert stand.engines[0].threads == {"render-worker"}
+
+
+def test_cancel_stops_a_running_job_within_a_step_and_a_waiting_one_at_once(stand: _Stand) -> None:
+    first, second, third = (stand.submit("a dog") for _ in range(3))
+    stand.go(1)
+    stand.until(first, lambda now: now.preview is not None)
+    assert stand.queue.cancel(second.id)
+    assert stand.final(second).state is JobState.cancelled
+    assert stand.queue.cancel(first.id)
+    stand.go(1)
+    assert stand.final(first).state is JobState.cancelled
+    assert not list(stand.folder.iterdir())
+    stand.go(STEPS)
+    assert stand.final(third).state is JobState.done
+    assert not stand.queue.cancel(first.id)
+    assert not stand.queue.cancel("job-unknown")
+
+
+def test_a_users_mistake_is_told_in_its_own_words(stand: _Stand) -> None:
+    stand.go()
+    failed = stand.final(stand.submit("too large"))
+    assert failed.state is JobState.failed
+    assert failed.error == "There is too little memory; choose a smaller size."
+
+
+@pytest.mark.parametrize("prompt", ["bug", "no clip"])
+def test_a_fault_of_the_program_is_logged_not_shown_and_the_next_job_gets_a_fresh_engine(
+    stand: _Stand, prompt: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.go(1 + STEPS)
+    failed = stand.final(stand.submit(prompt))
+    assert failed.state is JobState.failed
+    assert failed.error is not None
+    assert "inside" not in failed.error
+    assert "Traceback" in caplog.text
+    assert stand.final(stand.submit("a dog")).state is JobState.done
+    assert len(stand.engines) == 2
+
+
+def test_an_engine_that_cannot_be_made_fails_the_job_only(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def make() -> _Engine:
+        calls.append(1)
+        raise MachineError("The model does not fit; close other programs.")
+
+    queue = JobQueue(make, PictureStore(tmp_path), lambda: tmp_path)
+    request = RenderRequest(scene=Scene(prompt="a dog"), settings=resolve_settings("nano"))
+    for _ in range(2):
+        job = queue.submit(request, "Dog")
+        version = -1
+        while not (now := queue.job(job.id)) or not now.final:
+            version = queue.wait(version, 5)
+        assert now.error == "The model does not fit; close other programs."
+    assert len(calls) == 2
+    assert queue.close(5)
+
+
+def test_many_watchers_see_the_same_and_watching_changes_nothing(stand: _Stand) -> None:
+    job = stand.submit("a dog")
+    seen: list[list[JobState]] = [[], []]
+
+    def watch(mine: list[JobState]) -> None:
+        version = -1
+        while not mine or mine[-1] is not JobState.done:
+            version = stand.queue.wait(version, 10)
+            now = stand.queue.job(job.id)
+            assert now is not None
+            mine.append(now.state)
+
+    watchers = [threading.Thread(target=watch, args=(mine,)) for mine in seen]
+    for watcher in watchers:
+        watcher.start()
+    stand.go()
+    for watcher in watchers:
+        watcher.join(10)
+        assert not watcher.is_alive()
+    assert stand.final(job).state is JobState.done
+
+
+def test_closing_cancels_everything_and_takes_no_more(tmp_path: Path) -> None:
+    stand = _Stand(tmp_path)
+    running, waiting = stand.submit("a dog"), stand.submit("a dog")
+    stand.until(running, lambda now: now.state is JobState.running)
+    stand.go(100)
+    assert stand.queue.close(10)
+    final = {JobState.cancelled, JobState.done}
+    assert {stand.final(running).state, stand.final(waiting).state} <= final
+    with pytest.raises(UserError, match="start it again"):
+        stand.submit("a dog")
+
+
+def test_old_finished_jobs_are_forgotten(stand: _Stand) -> None:
+    stand.go(1000)
+    jobs = [stand.submit("a dog") for _ in range(70)]
+    stand.final(jobs[-1])
+    stand.submit("a dog")
+    assert len(stand.queue.jobs()) <= 61
+    assert stand.queue.job(jobs[0].id) is None

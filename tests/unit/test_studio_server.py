@@ -1,0 +1,144 @@
+"""The plain routes and guards, asked as a stranger would ask them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from engine.errors import InputError
+from engine.pictures import PictureStore
+from studio.instance import HELLO
+from studio.routes import file_name, inside, middleware, routes
+
+KEY = "a-key"
+
+
+class _Site:
+    def __init__(self, home: Path) -> None:
+        self.pictures = PictureStore(home / "pictures")
+        self.clips = home / "clips"
+        self.clips.mkdir()
+        (self.clips / "one.mp4").write_bytes(bytes(range(256)))
+        (self.clips / "notes.txt").write_text("private")
+        (home / "secret.mp4").write_bytes(b"secret")
+        self.received: list[tuple[dict[str, bytes], str]] = []
+        app = Starlette(
+            routes=list(
+                routes(
+                    key=KEY, pictures=self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
+                    read_folder=self._read,
+                )
+            ),
+            middleware=middleware("127.0.0.1"),
+        )  # fmt: skip
+        self.client = TestClient(app, base_url="http://127.0.0.1:7860")
+
+    def _read(self, folder: Path, title: str) -> dict[str, Any]:
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        self.received.append((files, title))
+        if title == "bad":
+            raise InputError("This folder holds no scene; choose another one.")
+        return {"title": title}
+
+    def send(self, paths: list[str], **headers: str) -> Any:
+        files = [("file", (f"f{number}", b"data", "application/octet-stream")) for number in range(len(paths))]
+        return self.client.post("/studio/folder", data={"path": paths}, files=files, headers=headers)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Site]:
+    monkeypatch.setenv("LUMOSX_HOME", str(tmp_path))
+    site = _Site(tmp_path)
+    with site.client:
+        yield site
+
+
+def test_hello_proves_who_answers(site: _Site) -> None:
+    assert site.client.get(HELLO).json() == {"app": "lumosx-studio", "key": KEY}
+
+
+def test_clips_come_whole_and_in_ranges(site: _Site) -> None:
+    whole = site.client.get("/studio/clip/one.mp4")
+    assert whole.status_code == 200
+    assert whole.headers["content-type"] == "video/mp4"
+    part = site.client.get("/studio/clip/one.mp4", headers={"Range": "bytes=10-19"})
+    assert part.status_code == 206
+    assert part.content == bytes(range(10, 20))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "..%2Fsecret.mp4", "%2e%2e/secret.mp4", "..%5Csecret.mp4", ".hidden.mp4", "gone.mp4", "%00.mp4"],
+)
+def test_nothing_else_is_served(site: _Site, name: str) -> None:
+    answer = site.client.get(f"/studio/clip/{name}")
+    assert answer.status_code == 404
+    assert b"secret" not in answer.content
+
+
+def test_a_picture_comes_small_and_may_be_kept(site: _Site) -> None:
+    picture = site.pictures.add_array(np.full((900, 1200, 3), 77, np.uint8))
+    answer = site.client.get(f"/studio/picture/{picture}")
+    assert answer.headers["content-type"] == "image/webp"
+    assert "immutable" in answer.headers["cache-control"]
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert image.size == (448, 336)
+
+
+def test_a_masked_picture_comes_as_the_model_sees_it(site: _Site) -> None:
+    picture = site.pictures.add_array(np.zeros((40, 40, 3), np.uint8))
+    keep = np.zeros((40, 40), np.uint8)
+    keep[10:20, 5:35] = 255
+    mask = site.pictures.add_mask(keep)
+    answer = site.client.get(f"/studio/picture/{picture}?mask={mask}&role=attribute")
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert image.size == (30, 10)
+    assert site.client.get(f"/studio/picture/{picture}?mask={mask}&role=villain").status_code == 404
+    assert site.client.get(f"/studio/picture/{'0' * 64}").status_code == 404
+    assert site.client.get("/studio/picture/..%2f..%2fetc").status_code == 404
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.168.0.9:7860"])
+def test_a_foreign_name_is_refused(site: _Site, host: str) -> None:
+    assert site.client.get(HELLO, headers={"Host": host}).status_code == 400
+
+
+def test_other_sites_cannot_post_here(site: _Site) -> None:
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:9999"):
+        assert site.send(["x/caption.txt"], Origin=origin).status_code == 403
+    assert site.received == []
+    assert site.send(["x/caption.txt"], Origin="http://127.0.0.1:7860").status_code == 200
+
+
+def test_a_folder_arrives_without_its_own_name_and_without_what_no_scene_needs(site: _Site) -> None:
+    paths = ["Trip/caption.txt", "Trip/subjects/1/face_man.png", "Trip/.DS_Store", "Trip/run.exe", "Trip/a/b/c/d/e.png"]
+    assert site.send(paths).json() == {"title": "Trip"}
+    files, _ = site.received[0]
+    assert sorted(files) == ["caption.txt", "subjects/1/face_man.png"]
+
+
+@pytest.mark.parametrize("path", ["Trip/../../evil.txt", "/etc/evil.txt", "Trip/..\\..\\evil.txt", "C:/x/evil.txt"])
+def test_a_file_cannot_leave_its_folder(site: _Site, path: str) -> None:
+    assert "leads out" in site.send([path]).json()["error"]
+    with pytest.raises(InputError):
+        inside(Path("/tmp"), path)
+
+
+def test_what_is_wrong_with_a_folder_is_a_sentence(site: _Site) -> None:
+    assert site.send(["bad/caption.txt"]).json() == {"error": "This folder holds no scene; choose another one."}
+    assert "too many files" in site.send([f"big/{number}.png" for number in range(200)]).json()["error"]
+    assert "empty" in site.client.post("/studio/folder", files=[("other", b"x")]).json()["error"]
+
+
+def test_names_with_other_letters_are_served_too() -> None:
+    assert file_name("Zwei Freunde – 朋友.mp4") == "Zwei Freunde – 朋友.mp4"
+    assert file_name("a/b.mp4") is None
+    assert file_name("mp4") is None or not Path("mp4").suffix
