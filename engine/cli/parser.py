@@ -114,7 +114,7 @@ def _render(commands: _Commands[argparse.ArgumentParser]) -> None:
         commands,
         "render",
         "make a clip of a scene",
-        epilog="What is left open is taken from the scene, else from the engine. A clip of ours as SCENE is made again.",
+        epilog="What is left open comes from the scene, else from the engine. A clip of ours as SCENE is made again.",
     )
     parser.add_argument(
         "scene", type=_text, metavar="SCENE", help="sample folder, preset (path or name), scene file or a clip of ours"

@@ -1,0 +1,38 @@
+"""`test`: runs pytest on the groups of tests; pytest's closing line comes last."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from engine.cli.parser import TEST_GROUPS
+from engine.cli.requirements import project_root
+from engine.errors import Cancelled, InputError
+
+# What pytest's exit codes mean for ours; everything else (a failed test, an internal error) is a failed check.
+_PASSED, _INTERRUPTED, _WRONG_USAGE, _NOTHING_FOUND = 0, 2, 4, 5
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one group, or all of them with a short round of faults; 0 if every test passed, 1 if not."""
+    root = project_root()
+    command = [sys.executable, "-m", "pytest", *folders(root, args.group), f"--fault-rounds={args.rounds}"]
+    code = subprocess.run([*command, *args.pytest_args], cwd=root, stdin=subprocess.DEVNULL).returncode
+    if code == _INTERRUPTED:
+        raise Cancelled("The tests were interrupted.")
+    if code == _WRONG_USAGE:
+        raise InputError("pytest did not understand the arguments behind “--”; see above.")
+    if code == _NOTHING_FOUND:
+        raise InputError("No test was found; look at the arguments behind “--”.")
+    return 0 if code == _PASSED else 1
+
+
+def folders(root: Path, group: str | None) -> list[str]:
+    """The folders, relative to `root`, of one group of tests or of all."""
+    names = TEST_GROUPS if group is None else (group,)
+    missing = [name for name in names if not (root / "tests" / name).is_dir()]
+    if missing:
+        raise InputError(f"There is no folder tests/{missing[0]} in this copy of the program; fetch a complete one.")
+    return [f"tests/{name}" for name in names]

@@ -1,0 +1,104 @@
+"""What this machine is and has: processor, memory, graphics devices, free disk. Measures, and decides nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A place where a network can run. `kind` as torch names it (cuda, mps, cpu); memory is the device's own."""
+
+    kind: str
+    name: str
+    memory_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One look at the machine. `cores`: that this process may use; RAM is what a container allows, if it is in one.
+
+    `devices`: graphics devices, best first; empty if there is none or torch cannot use it.
+    """
+
+    system: str
+    python: str
+    processor: str
+    cores: int
+    ram_bytes: int
+    ram_free_bytes: int
+    disk_free_bytes: int
+    devices: tuple[Device, ...]
+
+    @property
+    def device(self) -> Device:
+        """The one a render runs on: the first graphics device, else the processor with its memory."""
+        if self.devices:
+            return self.devices[0]
+        return Device(kind="cpu", name=self.processor, memory_bytes=self.ram_bytes, free_bytes=self.ram_free_bytes)
+
+
+def look(disk: Path) -> Machine:
+    """Look at this machine; `disk` is a place, existing or not, on the disk whose free space counts.
+
+    Imports torch, if it is installed, to ask for graphics devices.
+    """
+    import psutil
+
+    memory = psutil.virtual_memory()
+    limit, used = _container_memory(Path("/sys/fs/cgroup"))
+    return Machine(
+        system=f"{platform.system()} {platform.release()} ({platform.machine()})",
+        python=platform.python_version(),
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+        ram_bytes=min(memory.total, limit),
+        ram_free_bytes=max(0, min(memory.available, limit - used)),
+        disk_free_bytes=shutil.disk_usage(_existing(disk)).free,
+        devices=_devices(),
+    )
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _container_memory(control_groups: Path) -> tuple[int, int]:
+    """Limit and use of memory, in bytes, of a container (control groups 2 or 1); very much and 0 without a limit."""
+    pairs = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+    for limit, used in pairs:
+        try:
+            return int((control_groups / limit).read_text()), int((control_groups / used).read_text())
+        except (OSError, ValueError):  # no such file, or “max”
+            continue
+    return sys.maxsize, 0
+
+
+def _devices() -> tuple[Device, ...]:
+    try:
+        import torch
+    except ImportError:
+        return ()
+    found: list[Device] = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        found.append(Device(kind="cuda", name=torch.cuda.get_device_name(index), memory_bytes=total, free_bytes=free))
+    if torch.backends.mps.is_available():
+        memory = torch.mps.recommended_max_memory()
+        free = memory - torch.mps.driver_allocated_memory()
+        found.append(Device(kind="mps", name="Apple GPU", memory_bytes=memory, free_bytes=free))
+    return tuple(found)
