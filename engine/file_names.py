@@ -10,9 +10,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from engine.errors import InputError
 from engine.scene import Role
 
 FACE_PREFIX = "face_"
+
+_WORN_ON_FACES = frozenset({"mask", "shield", "paint", "covering", "veil", "cover"})
+"""Garments that English calls "face …"; a face called so is not to be expected beside a real one."""
 
 _ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+')
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?")
@@ -37,6 +41,25 @@ class NameBook:
         return f"{name}.png"
 
 
+def face_among(file_names: list[str]) -> str | None:
+    """Which picture of a subject is its face, None if none is.
+
+    "face_man.png" is one, "face mask.png" never. Beside another face "face_mask.png" is the garment it sounds like;
+    alone it is what the naming rule says, the face of a "mask". Two faces raise `InputError`: guessing would swap
+    people silently.
+    """
+    faces = [name for name in file_names if is_face_name(name)]
+    if len(faces) > 1:
+        faces = [name for name in faces if label_of(Role.face, name).lower() not in _WORN_ON_FACES] or faces
+    if len(faces) > 1:
+        listed = " and ".join(f"“{name}”" for name in faces)
+        raise InputError(
+            f"A subject has one face, but {listed} lie in one folder; rename or remove all but one "
+            "(a garment may be called “face mask.png”, with a blank)."
+        )
+    return faces[0] if faces else None
+
+
 def label_of(role: Role, file_name: str) -> str:
     """The phrase that a file name of the official folder stands for."""
     if role in (Role.face, Role.attribute):
@@ -45,6 +68,8 @@ def label_of(role: Role, file_name: str) -> str:
         stem = file_name.partition(".")[0]
     if role is Role.face:
         stem = stem[len(FACE_PREFIX) :]
+    elif role is Role.attribute and is_face_name(stem):
+        stem = stem.replace("_", " ")
     # Some file systems take letters and accents apart; prompts are typed, and searched, composed.
     return unicodedata.normalize("NFC", stem).strip()
 

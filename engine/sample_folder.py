@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import InputError, OutputError, PictureError
-from engine.file_names import NameBook, is_face_name, label_of
+from engine.file_names import NameBook, face_among, label_of
 from engine.files import writing
 from engine.picture_decoding import ENDINGS
 from engine.pictures import PictureStore, encode_png, model_picture
@@ -135,19 +135,12 @@ def _subject_folders(folder: Path) -> list[Path]:
 
 def _read_subject(folder: Path, number: int, store: PictureStore) -> Subject:
     files = _picture_files(folder)
-    faces = [file for file in files if is_face_name(file.name)]
-    if len(faces) > 1:
-        # "face_mask.png" may be meant as a garment, but guessing would silently swap a face for a mask.
-        names = " and ".join(f"“{file.name}”" for file in faces)
-        raise InputError(
-            f"“{folder}” has {len(faces)} faces, {names}; a subject has one, so rename or remove the others "
-            "(a garment may be called “face mask.png”, with a blank)."
-        )
+    face_name = face_among([file.name for file in files])
     subject = f"subject-{number}"
-    face = _reference(f"{subject}-face", Role.face, faces[0], store) if faces else None
+    face = _reference(f"{subject}-face", Role.face, folder / face_name, store) if face_name else None
     attributes = tuple(
         _reference(f"{subject}-attribute-{place}", Role.attribute, file, store)
-        for place, file in enumerate((file for file in files if file not in faces), start=1)
+        for place, file in enumerate((file for file in files if file.name != face_name), start=1)
     )
     return Subject(id=subject, face=face, attributes=attributes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.codec import to_json
+from engine.errors import UserError
 from engine.file_names import NameBook, is_face_name, label_of
 from engine.picture_decoding import decode_picture
 from engine.pictures import PictureStore, encode_png, prepare_reference
@@ -163,3 +166,29 @@ def test_the_letterbox_fills_one_side_and_centres_the_other(width: int, height: 
 def test_pixels_survive_the_store(height: int, width: int, seed: int) -> None:
     rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     np.testing.assert_array_equal(decode_picture(encode_png(rgb), "x"), rgb)
+
+
+@FEW
+@given(st.data())
+def test_any_scene_file_is_read_or_refused_in_words(data: st.DataObject) -> None:
+    scraps = st.recursive(
+        st.one_of(st.none(), st.integers(), st.text(max_size=6), st.sampled_from(["../x", "a.png"])),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=6), inner, max_size=2),
+        max_leaves=5,
+    )
+    content: dict[str, Any] = {
+        "schema_version": 1,
+        "scene": to_json(Scene(prompt="x", background=Reference(id="b", role=Role.background, label="x", image="i"))),
+        "settings": None,
+        "pictures": {"i": "a.png"},
+    }
+    content[data.draw(st.sampled_from([*content, "title", "other"]))] = data.draw(scraps)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "a.png").write_bytes(encode_png(np.zeros((2, 2, 3), np.uint8)))
+        (folder / "scene.json").write_text(json.dumps(content), encoding="utf-8")
+        try:
+            scene = read_sample_folder(folder, PictureStore(folder / "store"))
+        except UserError:
+            return  # whatever else it may raise fails the test
+        assert scene.references() == () or scene.references()[0].image != "i"
