@@ -1,1 +1,1 @@
-"""LumosX on diffusers: Wan's transformer plus relations between reference pictures, and the parts that sample with it."""
+"""LumosX on diffusers: Wan's transformer plus relations between reference pictures, and what samples with it."""

@@ -1,7 +1,7 @@
 """The two attention processors of LumosX, for diffusers' `WanAttention`.
 
-Neither builds a mask over video tokens: CSAM is one unmasked call for the video and one for every set of references that
-see only each other, and MCAM's bias exists for reference rows only. Both therefore run on any attention backend.
+Neither builds a mask over video tokens: CSAM is one unmasked call for the video and one for every set of references
+that see only each other, and MCAM's bias exists for reference rows only. Both therefore run on any attention backend.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class RelationalCrossAttnProcessor:
     def _attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        # Many kernels take no bias, and the one chosen for the whole process may be such: PyTorch's own takes it everywhere.
+        # Many kernels take no bias, and the one chosen for the whole process may be such; PyTorch's own always does.
         backend = self._attention_backend if bias is None else AttentionBackendName.NATIVE
         return dispatch_attention_fn(query, key, value, attn_mask=bias, backend=backend)
 
@@ -162,8 +162,8 @@ def mcam_bias(
 
     `queries` `[B, n, picture_tokens, heads, head_dim]` are those of the references `first … first + n`, `key`
     `[B, words, heads, head_dim]` the prompt's, both after their norms. Queries are averaged over squares of 8×8 patches
-    (padded with zeros), the absolute scaled scores are weighted by the binding rows and r, and every token takes the value
-    of its cell.
+    (padded with zeros), the absolute scaled scores are weighted by the binding rows and r, and every token takes the
+    value of its cell.
     """
     batch, count, _, heads, head_dim = queries.shape
     grid = queries.reshape(batch * count, layout.height, layout.width, heads * head_dim).permute(0, 3, 1, 2).float()

@@ -1,10 +1,11 @@
 """From the structure of a scene to the geometry of its tokens: the three ideas of LumosX, without weights.
 
-A sequence is the video's tokens, frame by frame, followed by the tokens of every reference picture: first the *free* ones
-(background and objects), then the subjects' *groups* (a face and its attributes). Within a frame or a picture, tokens run
-row by row. Everything here is integer arithmetic on that order; nothing knows about prompts, pictures or networks.
+A sequence is the video's tokens, frame by frame, followed by the tokens of every reference picture: first the *free*
+ones (background and objects), then the subjects' *groups* (a face and its attributes). Within a frame or a picture,
+tokens run row by row. Everything here is integer arithmetic on that order; nothing knows about prompts, pictures or
+networks.
 
-* R2PE, relational rotary position embedding: where a token stands in time, height and width (`SequenceLayout.positions`).
+* R2PE, relational rotary position embedding: where a token stands in time, height, width (`SequenceLayout.positions`).
 * CSAM, causal self-attention mask: who attends to whom (`SequenceLayout.attention_ranges`).
 * MCAM, multilevel cross-attention mask: which words a picture is drawn towards or pushed from (`binding_rows`,
   `pooling_cells`).
@@ -41,12 +42,16 @@ class Relations:
     unpooling: Unpooling = "published"
 
 
+PUBLISHED = Relations()
+"""The relations of the published model."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceLayout:
     """The order and grouping of all tokens of one pass.
 
-    `frames`, `height`, `width`: the video's grid in patches. `num_free`: background and objects. `groups`: the number of
-    pictures of each subject, in the scene's order.
+    `frames`, `height`, `width`: the video's grid in patches. `num_free`: background and objects. `groups`: the number
+    of pictures of each subject, in the scene's order.
     """
 
     frames: int
@@ -99,8 +104,8 @@ class SequenceLayout:
     def positions(self, *, relational: bool = True) -> torch.Tensor:
         """Rotary positions (t, y, x) of every token: int64 `[num_tokens, 3]`.
 
-        Video tokens stand at their own place. The n-th free reference takes the frame T + n. With R2PE all pictures of a
-        subject share one frame behind the free ones and are shifted along the diagonal by whole pictures; without it
+        Video tokens stand at their own place. The n-th free reference takes the frame T + n. With R2PE all pictures of
+        a subject share one frame behind the free ones and are shifted along the diagonal by whole pictures; without it
         (`relational=False`) every picture takes a frame of its own, unshifted.
         """
         grid = torch.stack(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,21 +17,22 @@ from diffusers.loaders import WanLoraLoaderMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
-from engine.model.layout import Relations
+from engine.model.layout import PUBLISHED, Relations
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.spans import clean_prompt
 
 StepCallback = Callable[[int, torch.Tensor, torch.Tensor], None]
-"""Called after every step with its index, the latents `[B, C, T, H, W]` and the current estimate of the clean latents."""
+"""Called after every step with its index, the latents `[B, C, T, h, w]` and the current estimate of the clean ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditioning:
     """Everything the network is told about one scene.
 
-    `context`, `negative_context`: `[1, words, text_dim]`, zero-padded; `reference_latents`: `[1, C, N, h, w]` normalised, or
-    None; `groups`: sizes of the subject groups; `text_masks`: bool `[N, words]` of the positive prompt, used in both passes.
+    `context`, `negative_context`: `[1, words, text_dim]`, zero-padded; `reference_latents`: `[1, C, N, h, w]`,
+    normalised, or None; `groups`: sizes of the subject groups; `text_masks`: bool `[N, words]` of the positive prompt,
+    used in both passes.
     """
 
     context: torch.Tensor
@@ -41,10 +43,10 @@ class Conditioning:
 
 
 class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
-    """Components of LumosX in diffusers' folder layout. `text_tokens` is the fixed length of the prompt (512 published)."""
+    """Components of LumosX in diffusers' folder layout. `text_tokens` is the prompt's fixed length (512 published)."""
 
     model_cpu_offload_seq = "text_encoder->transformer->vae"
-    _optional_components = ["text_encoder"]
+    _optional_components: ClassVar[list[str]] = ["text_encoder"]
 
     tokenizer: PreTrainedTokenizerBase
     text_encoder: UMT5EncoderModel
@@ -87,7 +89,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str) -> torch.Tensor:
-        """Embed a prompt: `[1, text_tokens, text_dim]`, cleaned, cut to `text_tokens` and zero behind its last token."""
+        """Embed a prompt: `[1, text_tokens, text_dim]`, cleaned, cut to `text_tokens`, zero behind its last token."""
         text_tokens = int(self.config.text_tokens)
         tokens = self.tokenizer(
             clean_prompt(prompt).text,
@@ -108,7 +110,10 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     @torch.no_grad()
     def encode_references(self, pictures: np.ndarray) -> torch.Tensor:
         """Encode prepared pictures uint8 `[N, H, W, 3]`, each alone: normalised latents `[1, C, N, h, w]` float32."""
-        latents = [self._encode(torch.from_numpy(picture).permute(2, 0, 1)[None, :, None]) for picture in pictures]
+        # Offloading goes from the text encoder to the network: the VAE does not push the encoder out by itself.
+        self.maybe_free_model_hooks()
+        latents = [self._encode(torch.tensor(picture).permute(2, 0, 1)[None, :, None]) for picture in pictures]
+        self.maybe_free_model_hooks()
         return torch.cat(latents, dim=2)
 
     def _encode(self, video: torch.Tensor) -> torch.Tensor:
@@ -133,10 +138,10 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         num_inference_steps: int,
         guidance_scale: float,
         shift: float,
-        relations: Relations = Relations(),
+        relations: Relations = PUBLISHED,
         on_step: StepCallback | None = None,
     ) -> torch.Tensor:
-        """Sample: standard normal `noise` `[B, C, T, h, w]`, one row per seed, becomes clean latents of that shape, float32.
+        """Sample: turn standard normal `noise` `[B, C, T, h, w]`, a row per seed, into clean float32 latents.
 
         Guidance takes two passes, references in both; with `guidance_scale` 1 only one. Whatever `on_step` raises ends
         the run.
@@ -156,21 +161,36 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             "return_dict": False,
         }
         self.scheduler.set_timesteps(num_inference_steps, device=device, shift=shift)
-        for step, timestep in enumerate(self.scheduler.timesteps):
-            velocities: list[torch.Tensor] = []
-            for name, context in zip(("cond", "uncond"), contexts, strict=False):
-                with self.transformer.cache_context(name):
-                    velocity = self.transformer(latents.to(dtype), timestep[None], context, **arguments)[0]
-                velocities.append(velocity.float())
-            guided = velocities[0]
-            if guidance_scale != 1:
-                guided = velocities[1] + guidance_scale * (velocities[0] - velocities[1])
-            clean = latents - self.scheduler.sigmas[step].to(device) * guided
-            latents = self.scheduler.step(guided, timestep, latents, return_dict=False)[0]
-            if on_step is not None:
-                on_step(step, latents, clean)
-        self.maybe_free_model_hooks()
+        try:
+            for step, timestep in enumerate(self.scheduler.timesteps):
+                velocity = self._velocity(latents, timestep[None], contexts, guidance_scale, arguments)
+                clean = latents - self.scheduler.sigmas[step].to(device) * velocity
+                latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+                if on_step is not None:
+                    on_step(step, latents, clean)
+        finally:
+            # Step caches and offload hooks must not carry a run, least of all one broken off, into the next.
+            self.maybe_free_model_hooks()
         return latents
+
+    def _velocity(
+        self,
+        latents: torch.Tensor,
+        timestep: torch.Tensor,
+        contexts: list[torch.Tensor],
+        guidance_scale: float,
+        arguments: dict[str, Any],
+    ) -> torch.Tensor:
+        """The guided velocity of one step, float32; `contexts`: the prompt and, with guidance, the negative prompt."""
+        velocities: list[torch.Tensor] = []
+        for name, context in zip(("cond", "uncond"), contexts, strict=False):
+            with self.transformer.cache_context(name):
+                velocity = self.transformer(latents.to(context.dtype), timestep, context, **arguments)[0]
+            velocities.append(velocity.float())
+        if len(velocities) == 1:
+            return velocities[0]
+        conditional, unconditional = velocities
+        return unconditional + guidance_scale * (conditional - unconditional)
 
     def _compute_dtype(self) -> torch.dtype:
         """The dtype the network computes in: that of its patch embedding, which no quantiser touches."""
@@ -182,10 +202,12 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         device = self._execution_device
         mean, std = self._latent_statistics(device)
         latents = latents.to(device, torch.float32) * std + mean
-        return self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0].float().clamp(-1, 1)
+        video = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0].float().clamp(-1, 1)
+        self.maybe_free_model_hooks()
+        return video
 
     def frames(self, latents: torch.Tensor) -> Iterator[np.ndarray]:
-        """The frames of one clip's latents `[1, C, T, h, w]`, uint8 `[H, W, 3]` one by one (values truncated, as published)."""
+        """The frames of one clip's latents `[1, C, T, h, w]`: uint8 `[H, W, 3]`, values truncated as published."""
         video = self.decode(latents)[0]
         for frame in video.unbind(1):
             yield ((frame + 1) * 127.5).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
@@ -205,13 +227,13 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         guidance_scale: float = 6.0,
         shift: float = 8.0,
         seeds: tuple[int, ...] = (0,),
-        relations: Relations = Relations(),
+        relations: Relations = PUBLISHED,
         on_step: StepCallback | None = None,
     ) -> list[np.ndarray]:
         """All stages in a row: one array of frames uint8 `[F, H, W, 3]` per seed.
 
-        `pictures` are prepared references uint8 `[N, height, width, 3]` in model order, `groups` the sizes of the subject
-        groups among them, `text_masks` bool `[N, text_tokens]`.
+        `pictures` are prepared references uint8 `[N, height, width, 3]` in model order, `groups` the sizes of the
+        subject groups among them, `text_masks` bool `[N, text_tokens]`.
         """
         conditioning = Conditioning(
             context=self.encode_prompt(prompt),
@@ -234,6 +256,6 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
 
 
 def draw_noise(shape: tuple[int, int, int, int], seeds: tuple[int, ...]) -> torch.Tensor:
-    """Standard normal noise float32 `[len(seeds), C, T, h, w]`, drawn on the CPU row by row, so that a seed means the same
-    on every device and in every batch."""
+    """Standard normal noise float32 `[len(seeds), C, T, h, w]`, drawn on the CPU row by row, so that a seed means the
+    same on every device and in every batch."""
     return torch.stack([torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds])

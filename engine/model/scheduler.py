@@ -12,8 +12,8 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin as SchedulerMix
 
 
 class LumosXScheduler(DPMSolverMultistepScheduler):
-    """DPM-Solver++ (order 2, midpoint) over the published grid: sigma = shift·u / (1 + (shift − 1)·u) with u from 1 down to,
-    but not including, 0. The first sigma is exactly 1, the last step ends at 0, and timesteps are int(1000·sigma).
+    """DPM-Solver++ (order 2, midpoint) over the published grid: sigma = shift·u / (1 + (shift − 1)·u) with u from 1
+    down to, but not including, 0. The first sigma is exactly 1, the last step ends at 0, timesteps are int(1000·sigma).
 
     diffusers' own flow grid starts at 0.99987 and gives other clips; with this grid the solver is bit-equal to the
     published one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from engine.model.attention import (
     RelationalCrossAttnProcessor,
     RelationalSelfAttnProcessor,
 )
-from engine.model.layout import Relations, SequenceLayout, binding_rows, pooling_cells, rotary_table
+from engine.model.layout import PUBLISHED, Relations, SequenceLayout, binding_rows, pooling_cells, rotary_table
 
 
 class RelationalRotaryPosEmbed(torch.nn.Module):
@@ -103,12 +103,14 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
     """LumosX: `WanTransformer3DModel` whose sequence continues with reference pictures that are related to one another
     and to words. Parameters, their names and `save_pretrained` files are Wan's; without references it computes Wan."""
 
-    _no_split_modules = ["LumosXTransformerBlock"]
-    _repeated_blocks = ["LumosXTransformerBlock"]
-    _keep_in_fp32_modules = [
+    _no_split_modules: ClassVar[list[str]] = ["LumosXTransformerBlock"]
+    _repeated_blocks: ClassVar[list[str]] = ["LumosXTransformerBlock"]
+    _keep_in_fp32_modules: ClassVar[list[str]] = [
         "rope", "time_embedder", "time_proj", "scale_shift_table", "norm1", "norm2", "norm3", "norm_out", "proj_out",
     ]  # fmt: skip
-    _skip_layerwise_casting_patterns = ["patch_embedding", "condition_embedder", "norm", "proj_out"]
+    _skip_layerwise_casting_patterns: ClassVar[list[str]] = [
+        "patch_embedding", "condition_embedder", "norm", "proj_out",
+    ]  # fmt: skip
     # Splitting a sequence over devices would have to follow the segments of the layout.
     _cp_plan = None
 
@@ -168,17 +170,17 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
         reference_latents: torch.Tensor | None = None,
         groups: tuple[int, ...] = (),
         text_masks: torch.Tensor | None = None,
-        relations: Relations = Relations(),
+        relations: Relations = PUBLISHED,
         return_dict: bool = True,
         attention_kwargs: dict[str, Any] | None = None,
     ) -> Transformer2DModelOutput | tuple[torch.Tensor]:
         """Predict the velocity of the video.
 
         `hidden_states` `[B, C, T, H, W]` noisy latents; `timestep` `[B]` or scalar, 1000·sigma; `encoder_hidden_states`
-        `[B or 1, words, text_dim]`, zero-padded and attended to in full; `reference_latents` `[B or 1, C, N, H, W]`, clean,
-        in model order (free ones first, then group after group); `groups` sizes of the subject groups, the first
-        `N - sum(groups)` references being free; `text_masks` bool `[N, words]` or `[B or 1, N, words]`, the words of each
-        reference (None: no binding). Height and width are padded with zeros to whole patches.
+        `[B or 1, words, text_dim]`, zero-padded and attended to in full; `reference_latents` `[B or 1, C, N, H, W]`,
+        clean, in model order (free ones first, then group after group); `groups` sizes of the subject groups, the first
+        `N - sum(groups)` references being free; `text_masks` bool `[N, words]` or `[B or 1, N, words]`, the words of
+        each reference (None: no binding). Height and width are padded with zeros to whole patches.
 
         Returns the velocity `[B, C, T, H, W]`; references have none. Raises `ValueError` for shapes that do not fit.
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def test_query_ranges_are_a_partition_of_the_sequence(layout: SequenceLayout) ->
     queries = [query for query, _ in layout.attention_ranges()]
     assert queries[0][0] == 0
     assert queries[-1][1] == layout.num_tokens
-    assert all(end == start for (_, end), (start, _) in zip(queries, queries[1:], strict=False))
+    assert all(end == start for (_, end), (start, _) in pairwise(queries))
     assert all(start < end for start, end in queries)
     assert layout.num_tokens == (layout.frames + layout.num_references) * layout.picture_tokens
 

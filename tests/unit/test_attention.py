@@ -15,7 +15,7 @@ HEADS, HEAD_DIM, WORDS = 2, 6, 3
 
 
 def formula(query: torch.Tensor, key: torch.Tensor, rows: torch.Tensor, layout: SequenceLayout) -> torch.Tensor:
-    """`r · |mean of the cell's queries · k_l| / √head_dim · row[l]` for one picture, value by value: `[heads, tokens, words]`."""
+    """`r · |mean of the cell's queries · k_l| / √head_dim · row[l]` of one picture: `[heads, tokens, words]`."""
     height, width = layout.height, layout.width
     padded = -(-width // 8) * 8
     cells: dict[tuple[int, int, int], torch.Tensor] = {}

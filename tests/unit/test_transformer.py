@@ -1,4 +1,4 @@
-"""The relational network at tiny size: two routes to the same numbers, and diffusers' own Wan as the outside witness."""
+"""The relational network at tiny size: two routes to the same numbers, and diffusers' own Wan as a witness."""
 
 from __future__ import annotations
 

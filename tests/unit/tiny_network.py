@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine.model.layout import Relations
+from engine.model.layout import PUBLISHED, Relations
 from engine.model.transformer import LumosXTransformer3DModel
 
 CHANNELS = 4
@@ -55,7 +55,7 @@ class Inputs:
     groups: tuple[int, ...] = ()
     masks: torch.Tensor | None = None
 
-    def run(self, model: torch.nn.Module, relations: Relations = Relations()) -> torch.Tensor:
+    def run(self, model: torch.nn.Module, relations: Relations = PUBLISHED) -> torch.Tensor:
         with torch.no_grad():
             return model(
                 self.video, self.timestep, self.text, self.references, self.groups, self.masks, relations

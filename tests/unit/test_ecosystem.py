@@ -1,0 +1,388 @@
+"""What users of diffusers' Wan rely on goes on working with the relational network, each shown on a tiny real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import BitsAndBytesConfig, WanTransformer3DModel
+from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig
+from diffusers.models.attention_dispatch import attention_backend
+from diffusers.quantizers.bitsandbytes import BnB8BitDiffusersQuantizer
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+
+from engine.model.pipeline import LumosXPipeline
+from engine.model.transformer import LumosXTransformer3DModel
+from tests.unit.tiny_network import CONFIG, Inputs, tiny_inputs, tiny_transformer
+from tests.unit.tiny_pipeline import Call, tiny_pipeline
+
+INPUTS = tiny_inputs(1, (2, 1))
+
+
+def relative_error(value: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((value.float() - expected.float()).norm() / expected.float().norm()).item()
+
+
+def inputs_in(dtype: torch.dtype) -> Inputs:
+    assert INPUTS.references is not None
+    return INPUTS.changed(
+        video=INPUTS.video.to(dtype), text=INPUTS.text.to(dtype), references=INPUTS.references.to(dtype)
+    )
+
+
+def assert_same(value: torch.Tensor, expected: torch.Tensor) -> None:
+    """The same weights: weights read in place from a file lie otherwise in memory, and sums may round differently."""
+    torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-6)
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    model = tiny_transformer()
+    model.save_pretrained(tmp_path)
+    loaded = LumosXTransformer3DModel.from_pretrained(tmp_path)
+    assert loaded.config.num_layers == 2
+    assert torch.equal(INPUTS.run(loaded), INPUTS.run(model))
+
+
+def test_save_and_load_in_shards(tmp_path: Path) -> None:
+    model = tiny_transformer()
+    model.save_pretrained(tmp_path, max_shard_size="100KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    assert_same(INPUTS.run(LumosXTransformer3DModel.from_pretrained(tmp_path)), INPUTS.run(model))
+
+
+def test_files_are_interchangeable_with_wan(tmp_path: Path) -> None:
+    tiny_transformer().save_pretrained(tmp_path / "ours")
+    wan = WanTransformer3DModel.from_pretrained(tmp_path / "ours")
+    wan.save_pretrained(tmp_path / "theirs")
+    loaded = LumosXTransformer3DModel.from_pretrained(tmp_path / "theirs")
+    assert torch.equal(INPUTS.run(loaded), INPUTS.run(tiny_transformer()))
+
+
+# diffusers' names and Wan's own, longest first.
+ORIGINAL_NAMES = {
+    "condition_embedder.time_embedder.linear_1": "time_embedding.0",
+    "condition_embedder.time_embedder.linear_2": "time_embedding.2",
+    "condition_embedder.text_embedder.linear_1": "text_embedding.0",
+    "condition_embedder.text_embedder.linear_2": "text_embedding.2",
+    "condition_embedder.time_proj": "time_projection.1",
+    ".attn1.": ".self_attn.",
+    ".attn2.": ".cross_attn.",
+    ".to_out.0": ".o",
+    ".to_q": ".q",
+    ".to_k": ".k",
+    ".to_v": ".v",
+    ".ffn.net.0.proj": ".ffn.0",
+    ".ffn.net.2": ".ffn.2",
+    ".norm2.": ".norm3.",
+    "proj_out": "head.head",
+}
+
+
+def original_name(name: str) -> str:
+    if name == "scale_shift_table":
+        return "head.modulation"
+    for ours, theirs in ORIGINAL_NAMES.items():
+        name = name.replace(ours, theirs)
+    return name.replace("scale_shift_table", "modulation")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 0.05)])
+def test_a_single_file_with_wans_own_names(tmp_path: Path, dtype: torch.dtype, tolerance: float) -> None:
+    model = tiny_transformer()
+    model.save_config(tmp_path)
+    state = {original_name(name): value.clone() for name, value in model.state_dict().items()}
+    assert "blocks.1.cross_attn.norm_k.weight" in state
+    save_file(state, tmp_path / "wan.safetensors")
+    loaded = LumosXTransformer3DModel.from_single_file(
+        tmp_path / "wan.safetensors", config=str(tmp_path), local_files_only=True, dtype=dtype
+    ).eval()
+    assert type(loaded) is LumosXTransformer3DModel
+    assert relative_error(inputs_in(dtype).run(loaded), INPUTS.run(model)) <= tolerance
+
+
+# LoRA -----------------------------------------------------------------------------------------------------------------
+
+
+def lora_layers(pipeline: LumosXPipeline) -> dict[str, torch.Tensor]:
+    """A LoRA that changes something, trained by nobody."""
+    config = LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj"])
+    pipeline.transformer.add_adapter(config, adapter_name="made")
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in pipeline.transformer.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return get_peft_model_state_dict(pipeline.transformer, adapter_name="made")
+
+
+def test_a_lora_is_saved_loaded_weighted_fused_and_unloaded(tmp_path: Path) -> None:
+    maker = tiny_pipeline()
+    base = INPUTS.run(maker.transformer)
+    LumosXPipeline.save_lora_weights(tmp_path, transformer_lora_layers=lora_layers(maker))
+    adapted = INPUTS.run(maker.transformer)
+    assert relative_error(adapted, base) > 0.01
+
+    pipeline = tiny_pipeline()
+    pipeline.load_lora_weights(tmp_path, adapter_name="style")
+    assert torch.equal(INPUTS.run(pipeline.transformer), adapted)
+    pipeline.set_adapters("style", 0.5)
+    assert 0.001 < relative_error(INPUTS.run(pipeline.transformer), base) < relative_error(adapted, base)
+    pipeline.set_adapters("style", 0.0)
+    torch.testing.assert_close(INPUTS.run(pipeline.transformer), base, atol=1e-6, rtol=1e-5)
+    pipeline.set_adapters("style", 1.0)
+    pipeline.fuse_lora()
+    torch.testing.assert_close(INPUTS.run(pipeline.transformer), adapted, atol=1e-4, rtol=1e-4)
+    pipeline.unfuse_lora()
+    pipeline.unload_lora_weights()
+    torch.testing.assert_close(INPUTS.run(pipeline.transformer), base, atol=1e-5, rtol=1e-5)
+
+
+def test_a_lora_in_wans_own_names_is_understood(tmp_path: Path) -> None:
+    pipeline = tiny_pipeline()
+    base = INPUTS.run(pipeline.transformer)
+    generator = torch.Generator().manual_seed(2)
+    state: dict[str, torch.Tensor] = {}
+    for block in range(2):
+        for part in ("self_attn", "cross_attn"):
+            for layer in ("q", "k", "v", "o"):
+                name = f"diffusion_model.blocks.{block}.{part}.{layer}"
+                state[f"{name}.lora_A.weight"] = torch.randn(2, 48, generator=generator)
+                state[f"{name}.lora_B.weight"] = 0.1 * torch.randn(48, 2, generator=generator)
+    save_file(state, tmp_path / "style.safetensors")
+    pipeline.load_lora_weights(tmp_path / "style.safetensors", adapter_name="style")
+    assert relative_error(INPUTS.run(pipeline.transformer), base) > 0.01
+    pipeline.unload_lora_weights()
+    assert torch.equal(INPUTS.run(pipeline.transformer), base)
+
+
+# Offloading -----------------------------------------------------------------------------------------------------------
+
+
+def test_model_offload_through_the_whole_pipeline() -> None:
+    expected = Call().run(tiny_pipeline())[0]
+    pipeline = tiny_pipeline()
+    pipeline.enable_model_cpu_offload(device="cpu")
+    assert np.array_equal(Call().run(pipeline)[0], expected)
+    assert np.array_equal(Call().run(pipeline)[0], expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{"offload_type": "block_level", "num_blocks_per_group": 1}, {"offload_type": "leaf_level"}]
+)
+@pytest.mark.parametrize("to_disk", [False, True])
+def test_group_offload_is_bit_identical(tmp_path: Path, options: dict[str, Any], to_disk: bool) -> None:
+    model = tiny_transformer()
+    expected = INPUTS.run(model)
+    if to_disk:
+        options = {**options, "offload_to_disk_path": str(tmp_path)}
+    model.enable_group_offload(onload_device=torch.device("cpu"), **options)
+    for _ in range(2):
+        if to_disk:
+            assert_same(INPUTS.run(model), expected)
+        else:
+            assert torch.equal(INPUTS.run(model), expected)
+    assert bool(list(tmp_path.glob("*.safetensors"))) is to_disk
+
+
+def test_group_offload_of_the_pipeline() -> None:
+    expected = Call().run(tiny_pipeline())[0]
+    pipeline = tiny_pipeline()
+    pipeline.enable_group_offload(onload_device=torch.device("cpu"), offload_type="leaf_level")
+    assert np.array_equal(Call().run(pipeline)[0], expected)
+
+
+# Smaller weights ------------------------------------------------------------------------------------------------------
+
+
+def test_weights_stored_in_eight_bit_floats() -> None:
+    model = tiny_transformer()
+    expected = INPUTS.run(model)
+    model.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    stored = {name for name, parameter in model.named_parameters() if parameter.dtype == torch.float8_e4m3fn}
+    assert "blocks.0.attn1.to_q.weight" in stored
+    assert not any("norm" in name or "condition_embedder" in name or "proj_out" in name for name in stored)
+    assert 0 < relative_error(INPUTS.run(model), expected) < 0.1
+
+
+@pytest.fixture
+def int8_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    # bitsandbytes computes on CPUs; only diffusers' check asks for a GPU.
+    monkeypatch.setattr(BnB8BitDiffusersQuantizer, "validate_environment", lambda *_args, **_kwargs: None)
+
+
+def load_int8(folder: Path) -> LumosXTransformer3DModel:
+    return LumosXTransformer3DModel.from_pretrained(
+        folder,
+        quantization_config=BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=["condition_embedder"]),
+        device_map="cpu",
+        dtype=torch.float32,
+    ).eval()
+
+
+@pytest.mark.usefixtures("int8_on_cpu")
+def test_weights_in_eight_bit_integers(tmp_path: Path) -> None:
+    model = tiny_transformer(attention_head_dim=32, ffn_dim=128)
+    expected = INPUTS.run(model)
+    model.save_pretrained(tmp_path)
+    quantised = load_int8(tmp_path)
+    integers = {name for name, parameter in quantised.named_parameters() if parameter.dtype == torch.int8}
+    assert len(integers) == 2 * (4 + 4 + 2)
+    assert 0 < relative_error(INPUTS.run(quantised), expected) < 0.04
+
+
+@pytest.mark.usefixtures("int8_on_cpu")
+def test_eight_bit_integers_are_saved_loaded_and_streamed(tmp_path: Path) -> None:
+    tiny_transformer(attention_head_dim=32, ffn_dim=128).save_pretrained(tmp_path / "whole")
+    quantised = load_int8(tmp_path / "whole")
+    expected = INPUTS.run(quantised)
+    quantised.save_pretrained(tmp_path / "int8")
+    loaded = LumosXTransformer3DModel.from_pretrained(tmp_path / "int8", device_map="cpu", dtype=torch.float32).eval()
+    torch.testing.assert_close(INPUTS.run(loaded), expected)
+    loaded.enable_group_offload(onload_device=torch.device("cpu"), offload_type="block_level", num_blocks_per_group=1)
+    torch.testing.assert_close(INPUTS.run(loaded), expected)
+
+
+# Attention backends ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["native", "_native_math"])
+def test_attention_backends_agree(backend: str) -> None:
+    model = tiny_transformer()
+    expected = INPUTS.run(model)
+    model.set_attention_backend(backend)
+    try:
+        torch.testing.assert_close(INPUTS.run(model), expected, atol=2e-5, rtol=1e-5)
+    finally:
+        model.reset_attention_backend()
+
+
+def use_model_backend(model: LumosXTransformer3DModel, run: Callable[[], torch.Tensor]) -> torch.Tensor:
+    model.set_attention_backend("_native_flash")
+    try:
+        return run()
+    finally:
+        model.reset_attention_backend()
+
+
+def use_process_backend(_model: LumosXTransformer3DModel, run: Callable[[], torch.Tensor]) -> torch.Tensor:
+    with attention_backend("_native_flash"):
+        return run()
+
+
+@pytest.mark.parametrize("use", [use_model_backend, use_process_backend])
+def test_a_backend_that_takes_no_mask_serves(
+    use: Callable[[LumosXTransformer3DModel, Callable[[], torch.Tensor]], torch.Tensor],
+) -> None:
+    model, inputs = tiny_transformer().to(torch.bfloat16), inputs_in(torch.bfloat16)
+    expected = inputs.run(model)
+    sample = use(model, lambda: inputs.run(model))
+    assert relative_error(sample, expected) < 0.01
+
+
+# Step caches ----------------------------------------------------------------------------------------------------------
+
+
+def block_calls(model: LumosXTransformer3DModel) -> list[int]:
+    """Grows by one for every computation of the last block's feed-forward."""
+    calls: list[int] = []
+    model.blocks[-1].ffn.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+@pytest.fixture
+def cached_run() -> Iterator[Callable[[Any], tuple[np.ndarray, int]]]:
+    def run(config: Any) -> tuple[np.ndarray, int]:
+        pipeline = tiny_pipeline()
+        calls = block_calls(pipeline.transformer)
+        if config is not None:
+            pipeline.transformer.enable_cache(config)
+        return Call().run(pipeline)[0], len(calls)
+
+    yield run
+
+
+def test_first_block_cache(cached_run: Callable[[Any], tuple[np.ndarray, int]]) -> None:
+    clip, calls = cached_run(None)
+    careful, careful_calls = cached_run(FirstBlockCacheConfig(threshold=0.0))
+    eager, eager_calls = cached_run(FirstBlockCacheConfig(threshold=1e9))
+    assert np.array_equal(careful, clip)
+    assert careful_calls == calls
+    # Both passes of guidance keep a memory of their own and compute their first step.
+    assert eager_calls == 2
+    assert not np.array_equal(eager, clip)
+
+
+def test_mag_cache(cached_run: Callable[[Any], tuple[np.ndarray, int]], capsys: pytest.CaptureFixture[str]) -> None:
+    clip, calls = cached_run(None)
+    measured, measured_calls = cached_run(MagCacheConfig(calibrate=True, num_inference_steps=3))
+    assert np.array_equal(measured, clip)
+    assert measured_calls == calls
+    ratios = [float(value) for value in capsys.readouterr().out.split("[", 2)[2].split("]")[0].split(",")]
+    assert len(ratios) == 3
+    careful, _ = cached_run(MagCacheConfig(mag_ratios=ratios, num_inference_steps=3, threshold=0.0))
+    assert np.array_equal(careful, clip)
+    _, eager_calls = cached_run(
+        MagCacheConfig(mag_ratios=ratios, num_inference_steps=3, threshold=1e9, retention_ratio=0.34)
+    )
+    assert eager_calls == 2
+
+
+def test_a_cache_can_be_taken_off_again() -> None:
+    model = tiny_transformer()
+    expected = INPUTS.run(model)
+    model.enable_cache(FirstBlockCacheConfig(threshold=1e9))
+    with model.cache_context("cond"):
+        INPUTS.run(model)
+        skipped = INPUTS.changed(timestep=torch.tensor([3])).run(model)
+    model.disable_cache()
+    again = INPUTS.changed(timestep=torch.tensor([3])).run(model)
+    assert torch.equal(INPUTS.run(model), expected)
+    assert not torch.equal(skipped, again)
+
+
+# Speed ----------------------------------------------------------------------------------------------------------------
+
+
+def test_fused_projections_are_equal() -> None:
+    model = tiny_transformer()
+    expected = INPUTS.run(model)
+    model.fuse_qkv_projections()
+    assert model.blocks[0].attn1.fused_projections
+    torch.testing.assert_close(INPUTS.run(model), expected, atol=1e-5, rtol=1e-5)
+    model.unfuse_qkv_projections()
+    assert torch.equal(INPUTS.run(model), expected)
+
+
+def test_repeated_blocks_are_captured_in_one_graph() -> None:
+    model = tiny_transformer()
+    expected = INPUTS.run(model)
+    # The capture is what depends on our blocks; compiling it to machine code takes a minute.
+    model.compile_repeated_blocks(fullgraph=True, backend="eager")
+    try:
+        torch.testing.assert_close(INPUTS.run(model), expected, atol=1e-5, rtol=1e-5)
+        other = tiny_inputs(0, (1, 3))
+        torch.testing.assert_close(other.run(model), other.run(tiny_transformer()), atol=1e-5, rtol=1e-5)
+    finally:
+        torch.compiler.reset()
+
+
+def test_it_is_split_over_devices_between_blocks_only() -> None:
+    assert LumosXTransformer3DModel._no_split_modules == [type(tiny_transformer().blocks[0]).__name__]
+    assert LumosXTransformer3DModel._repeated_blocks == LumosXTransformer3DModel._no_split_modules
+    assert LumosXTransformer3DModel._cp_plan is None
+
+
+def test_configuration_is_wans() -> None:
+    model = tiny_transformer()
+    recorded = {name: value for name, value in model.config.items() if not name.startswith("_")}
+    wan = {name: value for name, value in WanTransformer3DModel(**CONFIG).config.items() if not name.startswith("_")}
+    assert recorded == wan
