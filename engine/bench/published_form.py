@@ -6,6 +6,8 @@ the grouped attention of `engine.model.attention` computes the same.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention
@@ -71,8 +73,12 @@ class BiasedCrossAttnProcessor:
         return attn.to_out[0](out.type_as(query))
 
 
+@lru_cache(maxsize=1)
 def csam_mask(layout: SequenceLayout) -> torch.Tensor:
-    """bool `[tokens, tokens]`, True where a query (row) may see a key (column)."""
+    """bool `[tokens, tokens]`, True where a query (row) may see a key (column).
+
+    The last one is kept, so that all blocks of a pass share it.
+    """
     mask = torch.zeros(layout.num_tokens, layout.num_tokens, dtype=torch.bool)
     for (start, end), (first, last) in layout.attention_ranges():
         mask[start:end, first:last] = True

@@ -212,6 +212,13 @@ def _bench(commands: _Commands[argparse.ArgumentParser]) -> None:
     actions = _parts(_add(commands, "bench", "figures, measured on this machine"), "WHAT")
     part = _add(actions, "network", "the network against its published form and against plain Wan; minutes, about 4 GB")
     part.add_argument("--repeats", type=_whole(1, 1000), default=5, metavar="N", help="interleaved repeats (default 5)")
+    part.add_argument(
+        "--layers",
+        type=_whole(1, 30),
+        default=2,
+        metavar="N",
+        help="how many of the network's 30 identical blocks are timed (default 2); the figures are those of all",
+    )
 
 
 def _test(commands: _Commands[argparse.ArgumentParser]) -> None:

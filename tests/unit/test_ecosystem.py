@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +299,7 @@ def block_calls(model: LumosXTransformer3DModel) -> list[int]:
 
 
 @pytest.fixture
-def cached_run() -> Iterator[Callable[[Any], tuple[np.ndarray, int]]]:
+def cached_run() -> Callable[[Any], tuple[np.ndarray, int]]:
     def run(config: Any) -> tuple[np.ndarray, int]:
         pipeline = tiny_pipeline()
         calls = block_calls(pipeline.transformer)
@@ -307,7 +307,7 @@ def cached_run() -> Iterator[Callable[[Any], tuple[np.ndarray, int]]]:
             pipeline.transformer.enable_cache(config)
         return Call().run(pipeline)[0], len(calls)
 
-    yield run
+    return run
 
 
 def test_first_block_cache(cached_run: Callable[[Any], tuple[np.ndarray, int]]) -> None:
