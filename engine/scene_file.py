@@ -7,6 +7,7 @@ edited since is taken as it is now, under its new id.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -80,24 +81,29 @@ def read_scene_file(path: Path, store: PictureStore) -> SceneFile:
     return replace(content, scene=scene, pictures=pictures)
 
 
-def with_pictures(scene: Scene, images: dict[str, str], masks: dict[str, str]) -> Scene:
-    """The scene with picture and mask ids replaced as the two tables say; ids that are in neither stay."""
-
-    def one(reference: Reference) -> Reference:
-        mask = reference.mask and masks.get(reference.mask, reference.mask)
-        return replace(reference, image=images.get(reference.image, reference.image), mask=mask)
+def with_references(scene: Scene, change: Callable[[Reference], Reference]) -> Scene:
+    """The scene with every reference replaced by what `change` makes of it."""
 
     def subject(value: Subject) -> Subject:
-        return replace(
-            value, face=value.face and one(value.face), attributes=tuple(one(item) for item in value.attributes)
-        )
+        attributes = tuple(change(item) for item in value.attributes)
+        return replace(value, face=value.face and change(value.face), attributes=attributes)
 
     return replace(
         scene,
-        background=scene.background and one(scene.background),
-        objects=tuple(one(item) for item in scene.objects),
+        background=scene.background and change(scene.background),
+        objects=tuple(change(item) for item in scene.objects),
         subjects=tuple(subject(item) for item in scene.subjects),
     )
+
+
+def with_pictures(scene: Scene, images: dict[str, str], masks: dict[str, str]) -> Scene:
+    """The scene with picture and mask ids replaced as the two tables say; ids that are in neither stay."""
+
+    def change(reference: Reference) -> Reference:
+        mask = reference.mask and masks.get(reference.mask, reference.mask)
+        return replace(reference, image=images.get(reference.image, reference.image), mask=mask)
+
+    return with_references(scene, change)
 
 
 def _locate(folder: Path, files: dict[str, str], picture: str) -> Path:

@@ -1,0 +1,194 @@
+"""`render SCENE --out FILE`: a scene goes in, a clip comes out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from engine.cancel import CancelToken
+from engine.codec import to_json
+from engine.engines import DEFAULT_ENGINE, engine_info, resolve_settings
+from engine.events import Event, Finished, Preview, Progress
+from engine.request import RenderRequest, RenderSettings
+
+if TYPE_CHECKING:
+    from engine.pictures import PictureStore
+    from engine.sources import Source
+
+STAGES = {
+    "load": "Loading the model",
+    "prompt": "Reading the prompt",
+    "references": "Looking at the pictures",
+    "denoise": "Painting",
+    "decode": "Developing the frames",
+    "write": "Writing the clip",
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render, or with `--dry-run` say what would be rendered."""
+    from engine.paths import pictures_dir
+    from engine.pictures import PictureStore
+    from engine.sources import load_source
+
+    store = PictureStore(pictures_dir())
+    source = load_source(args.scene, store)
+    request = RenderRequest(scene=source.scene, settings=settings_of(args, source), allow_unbound=args.allow_unbound)
+    if args.dry_run:
+        return _dry_run(args, request)
+    return _render(args, request, store)
+
+
+def settings_of(args: argparse.Namespace, source: Source) -> RenderSettings:
+    """Command line before the source's own settings before the engine's defaults.
+
+    Another engine than the source's takes its own defaults for everything but the seed.
+    """
+    given = source.settings
+    engine = args.engine or (given.engine if given else DEFAULT_ENGINE)
+    kept: dict[str, Any] = {}
+    if given is not None:
+        same = given.engine == engine
+        kept = {
+            field.name: getattr(given, field.name)
+            for field in fields(RenderSettings)
+            if field.name != "engine" and (same or field.name == "seed")
+        }
+    width, height = args.size or (None, None)
+    chosen = {
+        "width": width,
+        "height": height,
+        "num_frames": args.frames,
+        "fps": args.fps,
+        "num_inference_steps": args.steps,
+        "guidance_scale": args.guidance,
+        "binding_strength": args.strength,
+        "seed": args.seed,
+        "profile": args.profile,
+    }
+    return resolve_settings(engine, **{**kept, **{name: value for name, value in chosen.items() if value is not None}})
+
+
+def _render(args: argparse.Namespace, request: RenderRequest, store: PictureStore) -> int:
+    from engine.clip import check_target
+    from engine.runtime import Engine
+
+    check_target(args.out)
+    info = engine_info(request.settings.engine)
+    show = _JsonLines() if args.json else _Terminal(info.title)
+    cancel = CancelToken()
+    with _cancelled_by_signals(cancel):
+        for event in Engine().render(request, store, cancel, args.out, include_pictures=not args.no_pictures):
+            show(event)
+    return 0
+
+
+@contextmanager
+def _cancelled_by_signals(cancel: CancelToken) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the render at its next step, tidily; a second one ends the process at once."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _: object) -> None:
+        cancel.cancel()
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Terminal:
+    """One line on stderr that follows the render; the clip's path on stdout."""
+
+    def __init__(self, title: str) -> None:
+        self._live = sys.stderr.isatty()
+        self._last = ""
+        self._say(f"Rendering with {title}.")
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Progress():
+                self._progress(event)
+            case Preview():
+                pass
+            case Finished():
+                self._say(f"Done in {event.clip.seconds:.1f} s.")
+                print(event.clip.path, flush=True)
+
+    def _progress(self, event: Progress) -> None:
+        text = STAGES.get(event.stage, event.stage)
+        if not self._live:
+            # A log gets a line per stage, not one per step.
+            if text != self._last:
+                self._say(text)
+            self._last = text
+            return
+        if event.num_steps:
+            text += f", step {event.step} of {event.num_steps}"
+        if event.seconds_left is not None:
+            text += f", {_duration(event.seconds_left)} left"
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+        self._last = text
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{text}\n" if self._live else f"{text}\n")
+        sys.stderr.flush()
+
+
+class _JsonLines:
+    """Every event as a line of JSON on stdout; pictures of previews stay out."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Progress():
+                value: dict[str, Any] = {"event": "progress", **_object(to_json(event))}
+            case Preview():
+                value = {"event": "preview", "step": event.step, "width": event.width, "height": event.height}
+            case Finished():
+                info = engine_info(event.clip.request.settings.engine)
+                value = {
+                    "event": "finished",
+                    "path": str(event.clip.path),
+                    "engine": info.name,
+                    "engine_title": info.title,
+                    "builtin": info.builtin,
+                    "clip": to_json(event.clip),
+                }
+        print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    assert isinstance(value, dict)
+    return value
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60:02d} s"
+
+
+def _dry_run(args: argparse.Namespace, request: RenderRequest) -> int:
+    """Check everything short of the networks and say what would be made."""
+    from engine.clip import check_target
+    from engine.render_plan import plan_render
+
+    if args.out is not None:
+        check_target(args.out)
+    plan = plan_render(request)
+    print(json.dumps(plan.to_json(), ensure_ascii=False) if args.json else plan.text(), flush=True)
+    return 0

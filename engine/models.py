@@ -1,0 +1,131 @@
+"""The components of one engine, loaded when they are first needed and let go when they are in the way.
+
+The text encoder is by far the largest part of the full model and works once per prompt: it is loaded alone, used and
+dropped. Knows folders, devices and precision; not scenes, jobs or clips.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
+
+from engine.engines import engine_info
+from engine.errors import MachineError, WeightsError
+from engine.memory.profiles import apply_profile, choose_profile
+from engine.model.pipeline import LumosXPipeline
+from engine.model.scheduler import LumosXScheduler
+from engine.model.transformer import LumosXTransformer3DModel
+from engine.weights import locate, weights_digest
+
+
+class EngineModel:
+    """One engine's networks on one device under one memory profile."""
+
+    def __init__(self, engine: str, profile: str, device: torch.device) -> None:
+        info = engine_info(engine)
+        self.engine = engine
+        self.device = device
+        self.builtin = info.builtin
+        self.text_tokens = info.text_tokens
+        self.folder = locate(engine)
+        self.digest = weights_digest(engine)
+        self.dtype = compute_dtype(device, builtin=info.builtin)
+        self.profile = choose_profile(profile, device.type, free_device_bytes(device), small=info.builtin)
+        self.tokenizer = _load(self.folder, "tokenizer", lambda path: AutoTokenizer.from_pretrained(path))
+        self._pipeline: LumosXPipeline | None = None
+
+    def encode_prompts(self, prompts: list[str]) -> list[torch.Tensor]:
+        """Embeddings `[1, text_tokens, text_dim]` of the prompts, on the CPU.
+
+        Loads the text encoder and drops it again.
+        """
+        if not self.builtin:
+            # Both together would need the most memory of the whole render.
+            self.release()
+        encoder = _load(
+            self.folder, "text_encoder", lambda path: UMT5EncoderModel.from_pretrained(path, dtype=self.dtype)
+        )
+        reader = LumosXPipeline(self.tokenizer, encoder, None, None, None, text_tokens=self.text_tokens)
+        try:
+            if self.profile == "resident":
+                reader.to(self.device)
+            return [reader.encode_prompt(prompt).cpu() for prompt in prompts]
+        finally:
+            del reader, encoder
+            _collect(self.device)
+
+    def pipeline(self) -> LumosXPipeline:
+        """VAE, network and schedule, placed as the profile says; loaded once."""
+        if self._pipeline is None:
+            vae = _load(
+                self.folder, "vae", lambda path: AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32)
+            )
+            network = _load(
+                self.folder,
+                "transformer",
+                lambda path: LumosXTransformer3DModel.from_pretrained(path, torch_dtype=self.dtype),
+            )
+            pipeline = LumosXPipeline(
+                self.tokenizer, None, vae.eval(), network.eval(), LumosXScheduler(), text_tokens=self.text_tokens
+            )
+            apply_profile(pipeline, self.profile, self.device)
+            self._pipeline = pipeline
+        return self._pipeline
+
+    def release(self) -> None:
+        """Let the loaded networks go; the next use loads them again."""
+        self._pipeline = None
+        _collect(self.device)
+
+
+def load_tokenizer(engine: str) -> PreTrainedTokenizerBase:
+    """The tokenizer alone, for whoever only counts and binds words."""
+    return _load(locate(engine), "tokenizer", lambda path: AutoTokenizer.from_pretrained(path))
+
+
+def choose_device() -> torch.device:
+    """The fastest device here: CUDA, Apple's, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def compute_dtype(device: torch.device, *, builtin: bool) -> torch.dtype:
+    """Precision of the networks: float32 for the built-in model, else bfloat16, or float16 on older CUDA cards."""
+    if builtin:
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8:
+        return torch.float16
+    return torch.bfloat16
+
+
+def free_device_bytes(device: torch.device) -> int | None:
+    """Free memory of a card in bytes; None where the device shares the computer's memory."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def _load(folder: Path, component: str, load):
+    """Load one component of a diffusers folder, damage and lack of memory told in a sentence."""
+    try:
+        return load(folder / component)
+    except torch.OutOfMemoryError as error:
+        raise MachineError(
+            f"The card has too little free memory for the {component}: close other programs or choose another profile."
+        ) from error
+    except MemoryError as error:
+        raise MachineError(f"There is too little free memory for the {component}: close other programs.") from error
+    except (OSError, ValueError, RuntimeError, KeyError, json.JSONDecodeError) as error:
+        raise WeightsError(
+            f"The model files in {folder / component} cannot be read: run “weights verify” and follow what it says."
+        ) from error
+
+
+def _collect(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,0 +1,182 @@
+"""The engine: a request goes in, events and a clip come out."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine import __version__
+from engine.cancel import CancelToken
+from engine.clip import ClipWriter, animated_preview, check_target, remove_leftovers
+from engine.conditioning import TensorCache, make_conditioning
+from engine.errors import InputError, MachineError
+from engine.events import Event, Finished, Preview, Progress
+from engine.model.layout import Relations
+from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
+from engine.models import EngineModel, choose_device
+from engine.paths import cache_dir
+from engine.pictures import PictureStore
+from engine.portable import make_recipe
+from engine.request import Clip, RenderRequest, RenderSettings
+
+PREVIEWS = 4
+"""Looks at the unfinished clip during a render of the built-in model, whose decoding is cheap."""
+
+
+class Engine:
+    """Renders requests one after another and keeps the last used model loaded between them."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device
+        self._model: EngineModel | None = None
+        self._profile = ""
+
+    def render(
+        self,
+        request: RenderRequest,
+        pictures: PictureStore,
+        cancel: CancelToken,
+        out: Path,
+        *,
+        include_pictures: bool = True,
+    ) -> Iterator[Event]:
+        """Render `request` to `out` (.mp4, .webm, .gif or a folder for PNG frames).
+
+        Yields `Progress` for the stages load, prompt, references, denoise (step by step), decode and write, a few
+        `Preview`s, and `Finished` at the end. Cancelling takes effect within one step and leaves nothing behind.
+        Without `include_pictures` the clip's recipe holds the scene but not its pictures. Raises `UserError`s and
+        `Cancelled`.
+        """
+        started = time.monotonic()
+        check_target(out)
+        remove_leftovers(out.parent)
+        try:
+            with closing(self._render(request, pictures, cancel, out, include_pictures, started)) as events:
+                yield from events
+        except torch.OutOfMemoryError as error:
+            self.release()
+            raise MachineError(
+                "The card ran out of memory: close other programs, choose a smaller size or fewer frames, or the "
+                "profile “streamed”."
+            ) from error
+
+    def release(self) -> None:
+        """Let the loaded model go."""
+        if self._model is not None:
+            self._model.release()
+        self._model = None
+
+    def _render(
+        self,
+        request: RenderRequest,
+        pictures: PictureStore,
+        cancel: CancelToken,
+        out: Path,
+        include_pictures: bool,
+        started: float,
+    ) -> Generator[Event]:
+        yield _begin("load")
+        model = self._model_for(request.settings)
+        cancel.raise_if_cancelled()
+        conditioning = yield from make_conditioning(
+            model, request, pictures, TensorCache(cache_dir() / "conditioning"), cancel
+        )
+        cancel.raise_if_cancelled()
+        latents = yield from self._denoise(model, request.settings, conditioning, cancel)
+        yield _begin("decode")
+        recipe = make_recipe(request, pictures if include_pictures else None, model.digest)
+        settings = request.settings
+        with ClipWriter(out, width=settings.width, height=settings.height, fps=settings.fps, recipe=recipe) as writer:
+            for number, frame in enumerate(model.pipeline().frames(latents)):
+                cancel.raise_if_cancelled()
+                writer.write(frame)
+                yield Progress(stage="write", step=number + 1, num_steps=settings.num_frames, seconds_left=None)
+        yield Finished(
+            clip=Clip(
+                id=secrets.token_hex(8),
+                path=out,
+                request=request,
+                engine_version=__version__,
+                weights_digest=model.digest,
+                seconds=time.monotonic() - started,
+            )
+        )
+
+    def _model_for(self, settings: RenderSettings) -> EngineModel:
+        if self._model is None or (self._model.engine, self._profile) != (settings.engine, settings.profile):
+            self.release()
+            self._model = EngineModel(settings.engine, settings.profile, self._device or choose_device())
+            self._profile = settings.profile
+        return self._model
+
+    def _denoise(
+        self, model: EngineModel, settings: RenderSettings, conditioning: Conditioning, cancel: CancelToken
+    ) -> Generator[Event, None, torch.Tensor]:
+        pipeline = model.pipeline()
+        noise = draw_noise(_latent_shape(pipeline, settings), (settings.seed,))
+        num_steps = settings.num_inference_steps
+        latents = noise
+        previews = _preview_steps(num_steps) if model.builtin else frozenset[int]()
+        begun = time.monotonic()
+        yield Progress(stage="denoise", step=0, num_steps=num_steps, seconds_left=None)
+        steps = pipeline.sample(
+            noise,
+            conditioning,
+            num_inference_steps=num_steps,
+            guidance_scale=settings.guidance_scale,
+            shift=settings.shift,
+            relations=relations_of(settings),
+        )
+        with closing(steps):
+            for step in steps:
+                cancel.raise_if_cancelled()
+                latents = step.latents
+                done = step.index + 1
+                left_s = (time.monotonic() - begun) / done * (num_steps - done)
+                yield Progress(stage="denoise", step=done, num_steps=num_steps, seconds_left=left_s)
+                if done in previews:
+                    yield _preview(pipeline, step.clean, done, settings)
+        return latents
+
+
+def relations_of(settings: RenderSettings) -> Relations:
+    """The network's switches as the settings have them."""
+    return Relations(
+        positions=settings.relational_positions,
+        self_attention=settings.relational_self_attention,
+        cross_attention=settings.relational_cross_attention,
+        strength=settings.binding_strength,
+        unpooling=settings.unpooling,
+    )
+
+
+def _begin(stage: str) -> Progress:
+    return Progress(stage=stage, step=0, num_steps=0, seconds_left=None)
+
+
+def _latent_shape(pipeline: LumosXPipeline, settings: RenderSettings) -> tuple[int, int, int, int]:
+    try:
+        return pipeline.latent_shape(settings.width, settings.height, settings.num_frames)
+    except ValueError as error:
+        raise InputError(f"{error}; choose a width and height that are multiples of 16.") from error
+
+
+def _preview_steps(num_steps: int) -> frozenset[int]:
+    """The steps after which to look, spread evenly, none after the last."""
+    return frozenset(round(num_steps * k / (PREVIEWS + 1)) for k in range(1, PREVIEWS + 1)) - {0, num_steps}
+
+
+def _preview(pipeline: LumosXPipeline, clean: torch.Tensor, step: int, settings: RenderSettings) -> Preview:
+    frames: list[np.ndarray] = list(pipeline.frames(clean))[::2]
+    return Preview(
+        step=step,
+        width=settings.width,
+        height=settings.height,
+        webp=animated_preview(frames, max(1, settings.fps // 2)),
+    )
