@@ -33,13 +33,8 @@ __all__ = [
 class FastTokenizer(Protocol):
     """What is needed of a tokenizer: ids and, as only the fast ones give, the characters each token came from."""
 
-    @property
-    def eos_token_id(self) -> Any:
-        """Id of the token that ends every text."""
-        ...
-
     def __call__(self, text: str, /, **options: Any) -> Mapping[str, Any]:
-        """Called with options as transformers spells them: truncation, max_length, return_offsets_mapping …"""
+        """Called with options as transformers spells them: add_special_tokens, truncation, max_length …"""
         ...
 
 
@@ -125,9 +120,9 @@ def _tokenize(tokenizer: FastTokenizer, text: str, num_tokens: int | None) -> _T
 
 
 def _run_positions(tokenizer: FastTokenizer, tokens: _Tokens, phrase: str, num_tokens: int | None) -> tuple[int, ...]:
-    ids = _tokenize(tokenizer, clean_prompt(phrase).text, num_tokens).ids
-    end = tokenizer.eos_token_id
-    run = ids[: ids.index(end)] if end in ids else ids
+    run = list(tokenizer(clean_prompt(phrase).text, add_special_tokens=False, verbose=False)["input_ids"])
+    if num_tokens is not None:
+        run = run[: num_tokens - 1]  # as the prompt is cut, so the published search cuts the phrase
     return tuple(place for place, hit in enumerate(sequence_mask(tokens.ids, run)) if hit)
 
 

@@ -294,8 +294,8 @@ def test_reading_an_official_folder_and_exporting_it_keeps_its_files(store: Pict
     write_sample_folder(read_sample_folder(folder, store), store, tmp_path / "out")
     assert tree(tmp_path / "out") == {*files, "caption.txt", "scene.json"}
     for name in files:
-        pictures = [decode_picture((root / name).read_bytes(), name) for root in (folder, tmp_path / "out")]
-        np.testing.assert_array_equal(*pictures)
+        before, after = (decode_picture((root / name).read_bytes(), name) for root in (folder, tmp_path / "out"))
+        np.testing.assert_array_equal(after, before)
 
 
 def test_an_earlier_export_is_replaced_but_nothing_else(store: PictureStore, tmp_path: Path) -> None:

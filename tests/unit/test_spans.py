@@ -171,7 +171,7 @@ def test_masks_have_a_row_per_reference_in_model_order(tokenizer: FastTokenizer)
     masks = binding_masks(scene, tokenizer, 16)
     assert masks.shape == (4, 16)
     assert masks.dtype == np.bool_
-    rows = [words_at(tokenizer, prompt, tuple(np.flatnonzero(row))) for row in masks]
+    rows = [words_at(tokenizer, prompt, tuple(np.flatnonzero(row).tolist())) for row in masks]
     assert rows == [[], ["man"], ["red", "hat"], []]
     assert binding_masks(Scene(prompt=prompt), tokenizer, 16).shape == (0, 16)
 
