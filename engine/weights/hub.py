@@ -1,7 +1,8 @@
 """The one place that talks to Hugging Face: list a repository's files, and fetch one from a given byte on.
 
-huggingface_hub's own `hf_hub_download` starts a file anew after every interruption (its temporary file has a new name
-each time), so its ranged transfer is used directly, with a file of ours that survives.
+huggingface_hub's own `hf_hub_download` starts a file anew in every run (its temporary file has a new name each time),
+and its `http_get` forgets up to ten megabytes when a connection breaks. So only its session, its addresses, its headers
+and its errors are used here, and the file that grows is ours.
 """
 
 from __future__ import annotations
@@ -9,15 +10,20 @@ from __future__ import annotations
 import io
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 from engine.errors import WeightsError
 from engine.weights.files import explained
+
+_ATTEMPTS = 4
+_TIMEOUT_S = 30
+_PIECE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,67 +90,68 @@ class HuggingFaceHub:
         self, repository: str, revision: str, file: RemoteFile, target: Path, on_bytes: Callable[[int], None]
     ) -> None:
         from huggingface_hub import hf_hub_url
-        from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers
+        from huggingface_hub.errors import HTTPError
 
         url = hf_hub_url(repository, file.path, revision=revision, endpoint=self._endpoint)
         with explained(target):
-            sink = _Sink(target, on_bytes)
-        with sink, _network_errors(repository):
-            # A compressed answer has no ranges and another length.
-            headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-            http_get(
-                url,
-                sink,
-                resume_size=sink.tell(),
-                headers=headers,
-                expected_size=file.size_bytes,
-                displayed_filename=file.path,
-                tqdm_class=_NoBar,  # pyright: ignore[reportArgumentType]
-            )
+            target.touch()
+        for attempt in count():
+            present = target.stat().st_size
+            try:
+                with _network_errors(repository):
+                    _stream(url, file.size_bytes, target, on_bytes)
+                return
+            except WeightsError as error:
+                arrived = target.stat().st_size > present
+                worth_it = _is_passing(error.__cause__) if isinstance(error.__cause__, HTTPError) else False
+                if not worth_it or (attempt >= _ATTEMPTS and not arrived):
+                    raise
+                time.sleep(1 if arrived else min(2**attempt, 8))
 
 
-class _Sink(io.BufferedRandom):
-    """The growing file: reports what is written, and turns a full disk into the error that says so."""
+def _stream(url: str, size_bytes: int, target: Path, on_bytes: Callable[[int], None]) -> None:
+    """Append to `target` what it lacks, in one request."""
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
-    def __init__(self, path: Path, on_bytes: Callable[[int], None]) -> None:
-        self._path, self._on_bytes = path, on_bytes
-        super().__init__(io.FileIO(path, "r+b" if path.exists() else "x+b"), 1 << 20)
-        self.seek(0, os.SEEK_END)
+    present = target.stat().st_size
+    if present >= size_bytes:
+        return
+    # A compressed answer has no ranges and another length.
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    if present:
+        headers["Range"] = f"bytes={present}-"
+    with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_S) as response:
+        hf_raise_for_status(response)
+        with explained(target):
+            file = target.open("r+b", buffering=0)
+        with file:
+            if present and response.status_code == 200:
+                # The server ignored the range: what had arrived comes once more.
+                file.truncate(0)
+                on_bytes(-present)
+            file.seek(0, os.SEEK_END)
+            for piece in response.iter_bytes(_PIECE_BYTES):
+                with explained(target):
+                    _write_all(file, piece)
+                on_bytes(len(piece))
+            if file.tell() < size_bytes:
+                raise ConnectionError("the answer was too short")
 
-    def write(self, buffer: Any, /) -> int:
-        with explained(self._path):
-            written = super().write(buffer)
-        self._on_bytes(written)
-        return written
 
-    def truncate(self, pos: int | None = None, /) -> int:
-        """The server ignored the range: what had arrived does not count any more."""
-        before = os.fstat(self.fileno()).st_size
-        with explained(self._path):
-            after = super().truncate(pos)
-        self._on_bytes(after - before)
-        return after
-
-    def close(self) -> None:
-        with explained(self._path):
-            super().close()
+def _write_all(file: io.FileIO, piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
-class _NoBar:
-    """Stands in for tqdm, whose bar is drawn elsewhere, from our own events."""
+def _is_passing(error: BaseException) -> bool:
+    """Whether a failure may be over in a moment: a lost connection, a busy server."""
+    from huggingface_hub.errors import HfHubHTTPError
 
-    def __init__(self, **_: object) -> None: ...
-
-    def __enter__(self) -> _NoBar:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None: ...
-
-    def update(self, n: float | None = 1, /) -> None:
-        """Drawn elsewhere."""
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code in (408, 429) or error.response.status_code >= 500
+    return True
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from engine.weights.files import FileRecord, explained, record_file, write_json
 from engine.weights.records import CONVERSION_NAME, read_conversion
 
 CARD_NAME = "card.json"
+MODEL_ENTRIES = ("transformer", "text_encoder", "vae", "tokenizer", "scheduler", "model_index.json")
 _NANO_REPAIR = "restore the folder assets/nano from the project"
 _LUMOSX_REPAIR = (
     "run `python3 launcher.py weights download lumosx` again, or `weights convert FOLDER` if you have the files"
@@ -107,8 +108,8 @@ def verify(engine_name: str, on_bytes: Callable[[int], None] = lambda _: None) -
 def remove(engine_name: str) -> int:
     """Delete the model folder and the downloaded files of an engine, both only where they are ours; bytes freed.
 
-    Raises `InputError` for the built-in model, `WeightsError` if there is nothing, `OutputError` for a folder that this
-    program did not write.
+    Raises `InputError` for the built-in model, `WeightsError` if there is nothing, `OutputError` for anything that
+    this program did not write.
     """
     if not entry(engine_name).repository:
         raise InputError("The built-in model comes with the program and cannot be removed: name lumosx instead.")
@@ -117,8 +118,11 @@ def remove(engine_name: str) -> int:
         raise WeightsError(f"No weights of {engine_name} are installed: there is nothing to remove.")
     freed = 0
     for folder in folders:
-        if folder == model_folder(engine_name) and not (folder / CONVERSION_NAME).is_file():
-            raise OutputError(f"{folder} was not written by this program: remove it by hand if you no longer need it.")
+        foreign = _foreign(folder) if folder == model_folder(engine_name) else None
+        if foreign is not None:
+            raise OutputError(
+                f"{foreign} was not written by this program: move it away, then remove the weights again."
+            )
         freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
         with explained(folder):
             if folder == model_folder(engine_name):
@@ -131,6 +135,16 @@ def remove(engine_name: str) -> int:
 def removable(engine_name: str) -> tuple[Path, Path]:
     """The folders that `remove` deletes."""
     return model_folder(engine_name), download_folder(engine_name)
+
+
+def _foreign(folder: Path) -> Path | None:
+    """Something in a model folder that no conversion puts there."""
+    if not (folder / CONVERSION_NAME).is_file():
+        return folder
+    ours = (*MODEL_ENTRIES, CONVERSION_NAME)
+    return next(
+        (path for path in sorted(folder.iterdir()) if path.name not in ours and path.suffix != ".partial"), None
+    )
 
 
 def _converted_files(folder: Path) -> Mapping[str, FileRecord]:

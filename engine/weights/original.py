@@ -261,10 +261,14 @@ def _more(names: list[str]) -> str:
 
 def _by_converter(converter: Callable[..., dict[str, str]], names: list[str], what: str) -> dict[str, str]:
     """Run a converter of state dicts on the names themselves; it must give every tensor a name of its own."""
-    try:
-        renamed = converter({name: name for name in names})
-    except (ValueError, IndexError) as error:
-        raise WeightsError(f"The {what}'s weights have unknown names: use the published bundle.") from error
+    renamed: dict[str, str] = {}
+    for name in names:
+        try:
+            renamed |= converter({name: name})
+        except (ValueError, IndexError) as error:
+            raise WeightsError(
+                f"The {what}'s weights hold {name}, which LumosX does not have: use the published bundle."
+            ) from error
     back = {old: new for new, old in renamed.items()}
     for name in names:
         if name not in back:

@@ -1,4 +1,5 @@
-"""Conversion of the recorded checkpoints: every tensor bit for bit, and the same numbers out of the converted networks."""
+"""Conversion of the recorded checkpoints: every tensor bit for bit, and the same numbers out of the converted
+networks."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ from engine.weights.original import (
 
 REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
 
-pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the recorded numbers of the published code are not here")
+pytestmark = pytest.mark.skipif(
+    not REFERENCE.is_dir(), reason="the recorded numbers of the published code are not here"
+)
 
 
 def _config(path: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.distributed.checkpoint.filesystem import _StorageInfo  # pyright: ignore[reportPrivateUsage]
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
@@ -86,11 +86,14 @@ def vae_state(seed: int = 2) -> State:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """A tokenizer of 40 whole words."""
+    """A tokenizer of 40 whole words that ends every text with `</s>`, as the published one does."""
     folder.mkdir(parents=True)
     words = ["<pad>", "</s>", "<unk>", *(f"word{number}" for number in range(37))]
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -121,7 +124,8 @@ def write_bundle(folder: Path, form: str = "folder") -> Path:
 
 
 def write_distributed(folder: Path, state: State, num_ranks: int = 2) -> None:
-    """A distributed checkpoint as `num_ranks` processes write it: every tensor split along its first axis where it can be."""
+    """A distributed checkpoint as `num_ranks` processes write it: every tensor split along its first axis where it can
+    be."""
     folder.mkdir(parents=True)
     files = [io.BytesIO() for _ in range(num_ranks)]
     entries: dict[str, TensorStorageMetadata] = {}

@@ -14,7 +14,7 @@ from engine.events import Progress
 from engine.paths import models_dir
 from engine.weights.catalogue import CatalogueEntry, entries, entry
 from engine.weights.files import readable_size
-from engine.weights.installed import Installed, download_folder, model_folder, remove, removable, status, verify
+from engine.weights.installed import Installed, download_folder, model_folder, removable, remove, status, verify
 
 _PUBLISHED = "lumosx"
 
@@ -133,10 +133,11 @@ def _remove(args: argparse.Namespace) -> None:
     wanted = entry(args.name)
     present = [folder for folder in removable(wanted.name) if folder.exists()] if wanted.repository else []
     if present and not args.yes:
-        if not sys.stdin.isatty():
-            raise InputError("Removing weights has to be confirmed: add --yes.")
         folders = " and ".join(str(folder) for folder in present)
-        answer = input(f"Delete {folders}? [y/N] ")
+        try:
+            answer = input(f"Delete {folders}? [y/N] ")
+        except EOFError:
+            raise InputError("Removing weights has to be confirmed: add --yes.") from None
         if answer.strip().lower() not in ("y", "yes"):
             print("Nothing was removed.")
             return
