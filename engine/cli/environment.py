@@ -126,6 +126,8 @@ def _complete(place: Place, needs: Needs, lock: int) -> None:
     if there is None:
         _check_machine(place, needs, cuda=card is not None)
         _announce(place, cuda=card is not None)
+    else:
+        _say("Something is missing from the environment; completing it.")
     place.ready.unlink(missing_ok=True)
     place.unfinished.touch()
     if there is None:
@@ -175,7 +177,7 @@ def _size(folder: Path) -> int:
 
 def _make(place: Place, lock: int) -> None:
     """Throw away what is there and make an empty environment with pip."""
-    _say("1 of 3  Making the environment.")
+    _say("Making the environment.")
     for entry in place.folder.iterdir():
         if entry in (place.unfinished, place.lock):
             continue
@@ -221,7 +223,7 @@ def _install(place: Place, needs: Needs, there: Mapping[str, str | None], choice
     try:
         if unmet([needs.torch], there):
             _install_torch(place, needs, choice, lock)
-        _say(f"3 of 3  Installing {len(needs.packages) - 1} packages and what they need.")
+        _say(f"Installing {len(needs.packages) - 1} packages and what they need.")
         run_pip(place.python, ["install", *needs.packages], place.log, keep_open=lock)
     except PipFailed as failure:
         # pip came to its own end and has tidied up: what is installed may stay.
@@ -235,7 +237,7 @@ def _install(place: Place, needs: Needs, there: Mapping[str, str | None], choice
 def _install_torch(place: Place, needs: Needs, choice: list[Build], lock: int) -> None:
     """Install PyTorch before everything else, for other packages must find this very build."""
     for build in choice:
-        _say(f"2 of 3  Installing PyTorch, {build.words}.")
+        _say(f"Installing PyTorch, {build.words}.")
         # An index that does not answer is not worth minutes: there is another.
         options = [] if build.index is None else ["--index-url", build.index, "--retries", "1"]
         try:
@@ -243,7 +245,7 @@ def _install_torch(place: Place, needs: Needs, choice: list[Build], lock: int) -
         except PipFailed as failure:
             if build is choice[-1]:
                 raise
-            _say(f"        {build.index} did not have it ({failure}); trying pip's ordinary place instead.")
+            _say(f"{build.index} did not have it ({failure}); trying pip's ordinary place instead.")
     return None
 
 

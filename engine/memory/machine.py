@@ -52,7 +52,7 @@ def look(disk: Path) -> Machine:
     import psutil
 
     memory = psutil.virtual_memory()
-    limit, used = _container_memory(Path("/sys/fs/cgroup"))
+    limit, used = container_memory(Path("/sys/fs/cgroup"))
     return Machine(
         system=f"{platform.system()} {platform.release()} ({platform.machine()})",
         python=platform.python_version(),
@@ -77,7 +77,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _container_memory(control_groups: Path) -> tuple[int, int]:
+def container_memory(control_groups: Path) -> tuple[int, int]:
     """Limit and use of memory, in bytes, of a container (control groups 2 or 1); very much and 0 without a limit."""
     pairs = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
     for limit, used in pairs:

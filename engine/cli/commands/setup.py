@@ -1,4 +1,4 @@
-"""`setup`: the launcher has made the environment ready by the time this runs; prove it and say so."""
+"""`setup`: the launcher has made the environment ready by the time this runs; check that and say so."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from engine.errors import MachineError
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the requirements against the running interpreter and load PyTorch once."""
+    """Compare the requirements with what the running interpreter has."""
     needs = read_needs(project_root(), dev=False)
-    missing = unmet(needs.packages, versions_here(needs.names))
+    versions = versions_here(needs.names)
+    missing = unmet(needs.packages, versions)
     if missing:
         raise MachineError(f"{missing[0]} is not installed here; start this command through launcher.py.")
-    import torch
-
-    print(f"Ready: Python {platform.python_version()}, PyTorch {torch.__version__}, in {sys.prefix}.")
+    print(f"Ready: Python {platform.python_version()}, PyTorch {versions['torch']}, in {sys.prefix}.")
     return 0
