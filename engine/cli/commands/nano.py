@@ -1,0 +1,47 @@
+"""`nano train` and `nano eval`: the built-in model from nothing, and the measurement of who wears what."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from engine.errors import InputError
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train or measure; the last line of a measurement is one JSON document."""
+    return _train(args) if args.action == "train" else _evaluate(args)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from engine.nano.training import StageSettings, train
+    from engine.paths import data_home
+
+    if args.stage == "all" and (args.steps is not None or args.batch is not None):
+        raise InputError("--steps and --batch belong to one stage: add --stage vae or --stage relations.")
+    out = args.out if args.out is not None else data_home() / "nano"
+    train(Path(out), args.stage, StageSettings(steps=args.steps, batch=args.batch, seed=args.seed), resume=args.resume)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from engine.nano.evaluation import Sampling, evaluate, load_pipeline, weights_digest
+    from engine.paths import assets_dir
+
+    folder = Path(args.weights) if args.weights is not None else assets_dir() / "nano"
+    if not (folder / "model_index.json").is_file():
+        raise InputError(f"There is no model in {folder}: name a folder that `nano train` has written.")
+    sampling = Sampling.of_card(folder)
+    if args.steps is not None:
+        sampling = dataclasses.replace(sampling, num_inference_steps=args.steps)
+    table = evaluate(load_pipeline(folder), args.scenes, args.seed, sampling)
+    document = {
+        "by_subjects": table,
+        "scenes": args.scenes,
+        "seed": args.seed,
+        "weights_sha256": weights_digest(folder),
+    }
+    print(json.dumps(document))
+    return 0

@@ -1,0 +1,150 @@
+"""Scenes ready for training: drawn, encoded by the autoencoder and put into words, in shards of one structure each.
+
+Scenes of a batch must share their structure, so a shard holds one; it is made on demand from its number alone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerFast
+
+from engine.nano.tokenizer import TEXT_TOKENS
+from engine.nano.vae_training import as_video, fast_stills, normalised
+from engine.nano.world.prompt import WorldPrompt, write_prompt
+from engine.nano.world.scene import Structure, WorldScene, draw_scene, model_references, render_clip
+
+SHARD_SCENES = 128
+PROMPTS = 3
+"""Wordings per scene."""
+
+
+def _structures(text: str) -> tuple[tuple[Structure, int], ...]:
+    """Parse lines of "free groups latent_frames", free being letters of b(ackground) and t(hing)."""
+    parsed: list[tuple[Structure, int]] = []
+    for line in text.split(","):
+        free, groups, frames = line.split()
+        structure = Structure(background="b" in free, thing="t" in free, groups=tuple(int(g) for g in groups))
+        parsed.append((structure, int(frames)))
+    return tuple(parsed)
+
+
+CYCLE = _structures(
+    "b 22 2,b 222 2,- 22 4,b 2 2,b 32 2,b 22 4,bt 22 2,b 12 2,"
+    "b 22 7,b 23 2,- 222 2,b 21 2,b 22 2,b 3 2,b 222 4,- 33 2,"
+    "b 22 3,bt 2 4,b 22 2,- 21 3,b 322 2,- 2 7,b 22 4,b 11 2"
+)
+"""Structure and latent frames of shard number i, repeated: mostly two subjects with a garment each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """`video` `[S, C, T, h, w]` and `references` `[S, C, N, h, w]` normalised half-precision latents; `tokens` int32
+    `[S, P, L]`; `lengths` int32 `[S, P]`; `masks` bool `[S, P, N, L]`."""
+
+    structure: Structure
+    video: torch.Tensor
+    references: torch.Tensor
+    tokens: torch.Tensor
+    lengths: torch.Tensor
+    masks: torch.Tensor
+
+
+class ShardStore:
+    """Shards on disk and in memory, made when first asked for."""
+
+    def __init__(self, folder: Path, vae: AutoencoderKLWan, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.folder, self.vae, self.tokenizer = folder, vae, tokenizer
+        self._loaded: dict[int, Shard] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def shard(self, number: int) -> Shard:
+        """Shard `number`, whose scenes have the world seeds `number·128 …`."""
+        if number not in self._loaded:
+            structure, latent_frames = CYCLE[number % len(CYCLE)]
+            path = self.folder / f"{number:05d}.safetensors"
+            if not path.exists():
+                tensors = make_shard(self.vae, self.tokenizer, structure, latent_frames, number * SHARD_SCENES)
+                save_file(tensors, path.with_suffix(".new"))
+                os.replace(path.with_suffix(".new"), path)
+            self._loaded[number] = Shard(structure, **load_file(path))
+        return self._loaded[number]
+
+
+def make_shard(
+    vae: AutoencoderKLWan,
+    tokenizer: PreTrainedTokenizerFast,
+    structure: Structure,
+    latent_frames: int,
+    first_seed: int,
+    count: int = SHARD_SCENES,
+) -> dict[str, torch.Tensor]:
+    """Draw, encode and word `count` scenes; the tensors of a `Shard` by name."""
+    videos: list[torch.Tensor] = []
+    references: list[torch.Tensor] = []
+    words: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    for start in range(first_seed, first_seed + count, 8):
+        scenes = [draw_scene(seed, structure) for seed in range(start, min(start + 8, first_seed + count))]
+        clips = torch.from_numpy(np.stack([render_clip(scene, 4 * latent_frames - 3) for scene in scenes]))
+        videos.append(encode(vae, clips).half())
+        pictures = torch.from_numpy(np.concatenate([model_references(scene) for scene in scenes]))
+        latents = encode(vae, pictures[:, None])[:, :, 0].unflatten(0, (len(scenes), -1))
+        references.append(latents.transpose(1, 2).half())
+        words += [_words(scene, tokenizer) for scene in scenes]
+    tokens, lengths, masks = (torch.stack(part) for part in zip(*words, strict=True))
+    return {
+        "video": torch.cat(videos),
+        "references": torch.cat(references).contiguous(),
+        "tokens": tokens,
+        "lengths": lengths,
+        "masks": masks,
+    }
+
+
+def encode(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 `[B, T, H, W, 3]` to normalised latents `[B, C, t, h, w]` float32."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), fast_stills():
+        latents = [vae.encode(as_video(part)).latent_dist.mode() for part in pixels.split(16)]
+    return normalised(vae, torch.cat(latents))
+
+
+def _words(scene: WorldScene, tokenizer: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng([scene.seed, 15485863])
+    rows: list[tuple[torch.Tensor, int, torch.Tensor]] = []
+    for number in range(PROMPTS):
+        prompt = write_prompt(scene, rng)
+        # Two wordings are bound to the very words, one to every occurrence of them, which is the default proposal.
+        rows.append(tokenise(prompt, tokenizer, everywhere=number == PROMPTS - 1))
+    tokens, lengths, masks = zip(*rows, strict=True)
+    return torch.stack(tokens), torch.tensor(lengths, dtype=torch.int32), torch.stack(masks)
+
+
+def tokenise(
+    prompt: WorldPrompt, tokenizer: PreTrainedTokenizerFast, everywhere: bool
+) -> tuple[torch.Tensor, int, torch.Tensor]:
+    """Token ids int32 `[L]`, their number, and the phrase masks bool `[N, L]` of a prompt.
+
+    `everywhere`: mark every occurrence of a phrase's tokens instead of its span.
+    """
+    encoded = tokenizer(prompt.text, return_offsets_mapping=True, truncation=True, max_length=TEXT_TOKENS)
+    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    masks = torch.zeros(len(prompt.spans), TEXT_TOKENS, dtype=torch.bool)
+    for row, (start, end) in enumerate(prompt.spans):
+        if everywhere:
+            phrase = tokenizer(prompt.text[start:end], add_special_tokens=False)["input_ids"]
+            for at in range(len(ids) - len(phrase) + 1):
+                if ids[at : at + len(phrase)] == phrase:
+                    masks[row, at : at + len(phrase)] = True
+        else:
+            for at, (left, right) in enumerate(offsets):
+                if left < end and right > start and right > left:
+                    masks[row, at] = True
+    tokens = torch.zeros(TEXT_TOKENS, dtype=torch.int32)
+    tokens[: len(ids)] = torch.tensor(ids, dtype=torch.int32)
+    return tokens, len(ids), masks

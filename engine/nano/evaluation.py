@@ -1,0 +1,161 @@
+"""The measurement: does every face wear its own clothes, on scenes that were never trained on?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.model.layout import Relations
+from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
+from engine.nano.dataset import tokenise
+from engine.nano.recognition import face_template, garment_template, locate, nearest_face, nearest_garment
+from engine.nano.vae_training import TRAINING_SEEDS
+from engine.nano.world.parts import Person, draw_person, people_differ
+from engine.nano.world.prompt import write_prompt
+from engine.nano.world.scene import HEIGHT, WIDTH, Structure, WorldScene, draw_scene, model_references
+
+SUBJECTS = (1, 2, 3)
+DISTRACTORS = 6
+LOOKED_AT = (0.25, 0.5, 0.75)
+"""Where in a clip frames are looked at, as shares of its length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How clips are made for the measurement."""
+
+    num_frames: int = 25
+    num_inference_steps: int = 20
+    guidance_scale: float = 3.0
+    shift: float = 3.0
+    negative_prompt: str = ""
+    relations: Relations = field(default_factory=Relations)
+
+    @classmethod
+    def of_card(cls, folder: Path) -> Sampling:
+        """The settings that the card in a model folder recommends."""
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        names = ("num_frames", "num_inference_steps", "guidance_scale", "shift", "negative_prompt")
+        return cls(**{name: card["defaults"][name] for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Shares of subjects: `binding` found among the scene's faces and dressed in their own garment, `face` nearest to
+    their own picture among the scene's faces and six strangers."""
+
+    binding: float
+    face: float
+
+
+def evaluation_scene(seed: int, number: int, num_subjects: int) -> WorldScene:
+    """Scene `number` of a measurement: everybody has a garment, every second scene a background."""
+    structure = Structure(background=number % 2 == 0, thing=False, groups=(2,) * num_subjects)
+    rng = np.random.default_rng([seed, number, num_subjects, 31])
+    while True:
+        scene = draw_scene(TRAINING_SEEDS + int(rng.integers(TRAINING_SEEDS)), structure)
+        # One attribute can also be a hat; a binding of garments can only be judged with a garment each.
+        if all(member.shows_garment for member in scene.members):
+            return scene
+
+
+def score_clip(frames: np.ndarray, scene: WorldScene) -> Score:
+    """Judge a clip `[F, H, W, 3]` uint8 by the scene it should show."""
+    looks = [member.look for member in scene.members]
+    faces = [face_template(look.person, look.hat) for look in looks]
+    garments = [garment_template(look.garment) for look in looks]
+    rng = np.random.default_rng([scene.seed, 37])
+    bound: list[bool] = []
+    recognised: list[bool] = []
+    for share in LOOKED_AT:
+        frame = frames[int(share * (len(frames) - 1))]
+        for index, head in enumerate(locate(frame, faces)):
+            own = nearest_face(frame, head, faces) == index
+            bound.append(own and nearest_garment(frame, head, garments) == index)
+            strangers = [face_template(person, looks[index].hat) for person in _strangers(rng, scene, index)]
+            recognised.append(own and nearest_face(frame, head, [faces[index], *strangers]) == 0)
+    return Score(binding=float(np.mean(bound)), face=float(np.mean(recognised)))
+
+
+def make_clips(
+    pipeline: LumosXPipeline, scene: WorldScene, sampling: Sampling, seeds: tuple[int, ...]
+) -> list[np.ndarray]:
+    """Clips `[F, H, W, 3]` uint8 of a drawn scene, one per seed."""
+    prompt = write_prompt(scene, np.random.default_rng([scene.seed, 41]))
+    tokens, length, masks = tokenise(prompt, pipeline.tokenizer, everywhere=False)  # pyright: ignore[reportArgumentType]
+    del tokens, length
+    conditioning = Conditioning(
+        context=pipeline.encode_prompt(prompt.text),
+        negative_context=pipeline.encode_prompt(sampling.negative_prompt),
+        reference_latents=pipeline.encode_references(model_references(scene)),
+        groups=scene.structure.groups,
+        text_masks=masks,
+    )
+    latents = pipeline.denoise(
+        draw_noise(pipeline.latent_shape(WIDTH, HEIGHT, sampling.num_frames), seeds),
+        conditioning,
+        num_inference_steps=sampling.num_inference_steps,
+        guidance_scale=sampling.guidance_scale,
+        shift=sampling.shift,
+        relations=sampling.relations,
+    )
+    return [np.stack(list(pipeline.frames(row[None]))) for row in latents]
+
+
+def evaluate(
+    pipeline: LumosXPipeline,
+    scenes: int,
+    seed: int,
+    sampling: Sampling,
+    subjects: Sequence[int] = SUBJECTS,
+    log: Callable[..., None] = print,
+) -> dict[str, dict[str, float]]:
+    """Accuracies by number of subjects over `scenes` scenes each, with the level of pure chance beside them."""
+    table: dict[str, dict[str, float]] = {}
+    for count in subjects:
+        scores: list[Score] = []
+        for number in range(scenes):
+            scene = evaluation_scene(seed, number, count)
+            clip = make_clips(pipeline, scene, sampling, (number,))[0]
+            scores.append(score_clip(clip, scene))
+        row = {
+            "binding_accuracy": round(float(np.mean([score.binding for score in scores])), 4),
+            "face_accuracy": round(float(np.mean([score.face for score in scores])), 4),
+            "chance": round(1 / count, 4),
+        }
+        table[str(count)] = row
+        log(f"{count} subjects: binding {row['binding_accuracy']:.3f} (chance {row['chance']:.2f}), "
+            f"faces {row['face_accuracy']:.3f} (chance {1 / (1 + DISTRACTORS):.2f})", flush=True)  # fmt: skip
+    return table
+
+
+def load_pipeline(folder: Path) -> LumosXPipeline:
+    """The pipeline in `folder`, float32, silent."""
+    pipeline = LumosXPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 over all weights files of a model folder, in the order of their paths."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _strangers(rng: np.random.Generator, scene: WorldScene, index: int) -> list[Person]:
+    own = scene.members[index].look.person
+    strangers: list[Person] = []
+    while len(strangers) < DISTRACTORS:
+        candidate = draw_person(rng)
+        if people_differ(candidate, own):
+            strangers.append(candidate)
+    return strangers

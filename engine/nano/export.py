@@ -1,0 +1,60 @@
+"""Puts trained parts together as a pipeline folder with its card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusers import AutoencoderKLWan
+from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
+
+from engine.model.pipeline import LumosXPipeline
+from engine.model.scheduler import LumosXScheduler
+from engine.model.transformer import LumosXTransformer3DModel
+from engine.nano.tokenizer import TEXT_TOKENS
+
+DEFAULTS: dict[str, object] = {
+    "width": 128,
+    "height": 96,
+    "num_frames": 25,
+    "fps": 12,
+    "num_inference_steps": 20,
+    "guidance_scale": 3.0,
+    "shift": 3.0,
+    "negative_prompt": "",
+}
+"""Settings that suit nano best, as measured."""
+
+
+def export(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    text_encoder: UMT5EncoderModel,
+    vae: AutoencoderKLWan,
+    transformer: LumosXTransformer3DModel,
+) -> LumosXPipeline:
+    """Write the pipeline to `folder` in float32 and return it."""
+    pipeline = LumosXPipeline(
+        tokenizer=tokenizer,
+        text_encoder=text_encoder.eval(),
+        vae=vae.eval(),
+        transformer=transformer.eval(),
+        scheduler=LumosXScheduler(flow_shift=float(str(DEFAULTS["shift"]))),
+        text_tokens=TEXT_TOKENS,
+    )
+    pipeline.save_pretrained(folder)
+    return pipeline
+
+
+def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write `card.json`: `facts`, the default settings and the digest of every file of the model folder."""
+    files = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("card.json", "README.md")
+    }
+    card = {**facts, "defaults": DEFAULTS, "files": files}
+    (folder / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,138 @@
+"""Who stands where in a frame, and what do they wear: drawn faces and garments are searched in the picture.
+
+Everything here compares pixels with drawings of the scene's own parts; nothing is learned and nothing is told where a
+figure ought to be.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from engine.nano.world.drawing import Sprite, head_front, torso
+from engine.nano.world.figures import HEAD, SHOULDER
+from engine.nano.world.parts import Garment, Hat, Person
+
+OVERSAMPLING = 3
+SEPARATION = 15
+"""Figures of the world never stand closer than this, in pixels."""
+
+ROWS = (20, 44)
+"""Rows in which the middle of a head can be."""
+
+CANDIDATES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A drawn part: `pixels` float `[3, h, w]` in 0..1, `mask` float `[h, w]`, `origin` (x, y) of its joint."""
+
+    pixels: torch.Tensor
+    mask: torch.Tensor
+    origin: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A head at (x, y) and how badly it fits (mean squared difference, 0 is perfect)."""
+
+    x: int
+    y: int
+    misfit: float
+
+
+def face_template(person: Person, hat: Hat | None) -> Template:
+    """The face as it is drawn in a clip."""
+    return _template(head_front(person, hat, OVERSAMPLING))
+
+
+def garment_template(garment: Garment) -> Template:
+    """The middle of the garment's trunk, which arms rarely cover."""
+    template = _template(torso(garment, OVERSAMPLING))
+    ox, oy = template.origin
+    core = torch.zeros_like(template.mask)
+    core[oy + 3 : oy + 26, ox - 8 : ox + 9] = 1
+    return Template(template.pixels, template.mask * core, template.origin)
+
+
+def locate(frame: np.ndarray, templates: Sequence[Template]) -> list[Found]:
+    """One place for each head, all apart, so that together they fit best. `frame` uint8 `[H, W, 3]`."""
+    options = [_minima(misfit_map(frame, template)[ROWS[0] : ROWS[1]]) for template in templates]
+    best: tuple[float, tuple[Found, ...]] | None = None
+    for places in itertools.product(*options):
+        apart = all(abs(a.x - b.x) >= SEPARATION for a, b in itertools.combinations(places, 2))
+        total = sum(place.misfit for place in places)
+        if apart and (best is None or total < best[0]):
+            best = total, places
+    # With no legal arrangement every face keeps its own best place; the comparisons that follow will fail it.
+    return list(best[1]) if best is not None else [option[0] for option in options]
+
+
+def misfit_map(frame: np.ndarray, template: Template) -> torch.Tensor:
+    """Mean squared difference `[H, W]` of the frame and the template with its joint at every pixel.
+
+    Only what lies on the canvas is compared; where most of the template would lie outside the misfit is infinite.
+    """
+    picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float() / 255
+    height, width = template.mask.shape
+    ox, oy = template.origin
+    padding = (ox, width - ox - 1, oy, height - oy - 1)
+    inside, picture = F.pad(torch.ones_like(picture[:, :1]), padding), F.pad(picture, padding)
+    mask, pixels = template.mask[None, None], template.pixels[None]
+    square = F.conv2d(picture.square(), mask.expand(-1, 3, -1, -1))
+    cross = F.conv2d(picture, mask * pixels)
+    own = F.conv2d(inside, (mask * pixels.square()).sum(1, keepdim=True))
+    weight = F.conv2d(inside, mask) * 3
+    misfit = ((square - 2 * cross + own) / weight.clamp(min=1))[0, 0]
+    return torch.where(weight[0, 0] > 0.6 * 3 * mask.sum(), misfit, torch.inf)
+
+
+def misfit_near(frame: np.ndarray, template: Template, x: int, y: int, reach: int = 2) -> float:
+    """The best misfit with the joint within `reach` pixels of (x, y)."""
+    misfit = misfit_map(frame, template)
+    rows, columns = misfit.shape
+    top, left = max(0, y - reach), max(0, x - reach)
+    patch = misfit[min(top, rows - 1) : y + reach + 1, min(left, columns - 1) : x + reach + 1]
+    return float(patch.min()) if patch.numel() else float("inf")
+
+
+def nearest_garment(frame: np.ndarray, head: Found, garments: Sequence[Template]) -> int:
+    """Index of the garment that the figure under this head seems to wear."""
+    y = head.y + round(SHOULDER - HEAD)
+    return int(np.argmin([misfit_near(frame, template, head.x, y) for template in garments]))
+
+
+def nearest_face(frame: np.ndarray, head: Found, faces: Sequence[Template]) -> int:
+    """Index of the face that fits best where this head is."""
+    return int(np.argmin([misfit_near(frame, template, head.x, head.y) for template in faces]))
+
+
+def _template(sprite: Sprite) -> Template:
+    """A sprite at one pixel a unit; its size and joint are whole pixels by construction."""
+    array = np.asarray(sprite.image, np.float32) / 255
+    alpha = array[..., 3:]
+    height, width = array.shape[0] // OVERSAMPLING, array.shape[1] // OVERSAMPLING
+    cells = np.concatenate([array[..., :3] * alpha, alpha], axis=2)[: height * OVERSAMPLING, : width * OVERSAMPLING]
+    cells = cells.reshape(height, OVERSAMPLING, width, OVERSAMPLING, 4).mean(axis=(1, 3))
+    pixels = cells[..., :3] / np.maximum(cells[..., 3:], 1e-6)
+    mask = (cells[..., 3] > 0.99).astype(np.float32)
+    origin = round(sprite.origin[0] / OVERSAMPLING), round(sprite.origin[1] / OVERSAMPLING)
+    return Template(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), torch.from_numpy(mask), origin)
+
+
+def _minima(misfit: torch.Tensor) -> list[Found]:
+    """The best few columns, each the best within a few pixels of itself."""
+    columns, rows = misfit.min(dim=0)
+    order = torch.argsort(columns)
+    found: list[Found] = []
+    for x in order.tolist():
+        if all(abs(x - other.x) > 4 for other in found):
+            found.append(Found(x, int(rows[x]) + ROWS[0], float(columns[x])))
+        if len(found) == CANDIDATES:
+            break
+    return found

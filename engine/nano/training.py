@@ -1,0 +1,75 @@
+"""All stages of training in their order: tokenizer, autoencoder, relations; then the finished model folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusers import AutoencoderKLWan
+from transformers import PreTrainedTokenizerFast
+
+from engine.errors import InputError
+from engine.nano.export import export, write_card
+from engine.nano.relations_training import RelationsPlan, train_relations
+from engine.nano.tokenizer import train_tokenizer
+from engine.nano.vae_training import VaePlan, train_vae
+
+STAGES = ("tokenizer", "vae", "relations")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSettings:
+    """What may differ from the plans; None keeps the plan's own value."""
+
+    steps: int | None = None
+    batch: int | None = None
+    seed: int = 0
+
+
+def train(out: Path, stage: str, settings: StageSettings, resume: bool) -> None:
+    """Run one stage or all of them in `out`; the finished model is `out/model`.
+
+    A run that is there already is continued with `resume` and refused without (`InputError`).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name in STAGES if stage == "all" else (stage,):
+        if name == "tokenizer":
+            _tokenizer_stage(out, settings, resume)
+        elif name == "vae":
+            _vae_stage(out, settings, resume)
+        else:
+            _relations_stage(out, settings, resume)
+
+
+def _tokenizer_stage(out: Path, settings: StageSettings, resume: bool) -> None:
+    if (out / "tokenizer").exists():
+        if not resume:
+            raise InputError(f"{out} already holds a tokenizer: add --resume, or choose another --out.")
+        return
+    train_tokenizer(out / "tokenizer", settings.seed)
+
+
+def _vae_stage(out: Path, settings: StageSettings, resume: bool) -> None:
+    plan = VaePlan(seed=settings.seed)
+    if settings.steps is not None:
+        plan = dataclasses.replace(plan, steps=settings.steps)
+    if settings.batch is not None:
+        plan = dataclasses.replace(plan, still_batch=settings.batch, clip_batch=max(1, settings.batch // 3))
+    train_vae(out, plan, resume)
+
+
+def _relations_stage(out: Path, settings: StageSettings, resume: bool) -> None:
+    plan = RelationsPlan(seed=settings.seed)
+    if settings.steps is not None:
+        plan = dataclasses.replace(plan, steps=settings.steps)
+    if settings.batch is not None:
+        plan = dataclasses.replace(plan, batch=settings.batch)
+    for part in ("tokenizer", "vae"):
+        if not (out / part).is_dir():
+            raise InputError(f"{out} has no trained {part} yet: run --stage {part} first, or --stage all.")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
+    vae = AutoencoderKLWan.from_pretrained(out / "vae")
+    transformer, text_encoder = train_relations(out, plan, vae, tokenizer, resume)
+    export(out / "model", tokenizer, text_encoder, vae, transformer)
+    write_card(out / "model", {"name": "nano", "seed": settings.seed, "relations_plan": dataclasses.asdict(plan)})

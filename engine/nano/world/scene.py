@@ -1,0 +1,203 @@
+"""From one seed to a whole scene: who wears what, where everybody stands, the clip and the reference pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from engine.nano.world.figures import Doll, Look, Motion, draw_motion, paste, pose_at
+from engine.nano.world.parts import (
+    Garment,
+    Hat,
+    Person,
+    Place,
+    Thing,
+    draw_garment,
+    draw_hat,
+    draw_person,
+    draw_place,
+    draw_thing,
+    garments_differ,
+    people_differ,
+)
+from engine.nano.world.pictures import (
+    face_picture,
+    garment_picture,
+    hat_picture,
+    letterbox,
+    place_picture,
+    thing_picture,
+)
+from engine.nano.world.places import draw_backdrop, draw_thing_sprite
+
+Part = TypeVar("Part")
+
+WIDTH, HEIGHT, FPS = 128, 96, 12
+"""The canvas in pixels (one unit each) and the frames a second nano is trained on."""
+
+OVERSAMPLING = 3
+TROUSERS = ((58, 66, 96), (70, 70, 76), (96, 84, 70))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One subject of a drawn scene. `shows_garment`, `shows_hat`: whether a reference picture of it is given."""
+
+    look: Look
+    motion: Motion
+    shows_garment: bool
+    shows_hat: bool
+
+    @property
+    def num_references(self) -> int:
+        """The face and what is shown of the attributes."""
+        return 1 + self.shows_garment + self.shows_hat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """The shape of a scene: pictures of nobody (background, object) and of each subject (its face included)."""
+
+    background: bool
+    thing: bool
+    groups: tuple[int, ...]
+
+    @property
+    def num_free(self) -> int:
+        """References that belong to nobody."""
+        return int(self.background) + int(self.thing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldScene:
+    """Everything that is true of one drawn scene. `members` are in the order of the references, which says nothing of
+    who stands where; `depth` is the order of painting."""
+
+    seed: int
+    place: Place
+    shows_place: bool
+    thing: Thing | None
+    thing_at: tuple[float, float]
+    members: tuple[Member, ...]
+    depth: tuple[int, ...]
+
+    @property
+    def structure(self) -> Structure:
+        """Its shape."""
+        groups = tuple(member.num_references for member in self.members)
+        return Structure(background=self.shows_place, thing=self.thing is not None, groups=groups)
+
+
+def draw_structure(rng: np.random.Generator, num_subjects: int) -> Structure:
+    """A random structure: mostly a garment for everybody, sometimes a hat, sometimes nothing but the face."""
+    groups = tuple(int(rng.choice([1, 2, 2, 2, 3])) for _ in range(num_subjects))
+    return Structure(background=bool(rng.random() < 0.7), thing=bool(rng.random() < 0.25), groups=groups)
+
+
+def draw_scene(seed: int, structure: Structure) -> WorldScene:
+    """The scene of a seed and a structure; equal arguments give equal scenes."""
+    rng = np.random.default_rng([seed, 7919])
+    people = _different(rng, len(structure.groups), draw_person, people_differ)
+    garments = _different(rng, len(structure.groups), draw_garment, garments_differ)
+    places = _standing_places(rng, len(people))
+    members = tuple(
+        _draw_member(rng, person, garment, size, at)
+        for person, garment, size, at in zip(people, garments, structure.groups, places, strict=True)
+    )
+    thing_x = float(rng.uniform(12, WIDTH - 12))
+    return WorldScene(
+        seed=seed,
+        place=draw_place(rng),
+        shows_place=structure.background,
+        thing=draw_thing(rng) if structure.thing else None,
+        thing_at=(thing_x, 94.0),
+        members=members,
+        depth=tuple(int(i) for i in rng.permutation(len(members))),
+    )
+
+
+def render_clip(scene: WorldScene, num_frames: int, first: int = 0) -> np.ndarray:
+    """The clip, `num_frames`×96×128×3 uint8, from frame number `first` at 12 frames a second."""
+    backdrop = draw_backdrop(scene.place, WIDTH, HEIGHT, OVERSAMPLING)
+    dolls = [Doll(member.look, OVERSAMPLING) for member in scene.members]
+    thing = draw_thing_sprite(scene.thing, OVERSAMPLING) if scene.thing is not None else None
+    frames: list[np.ndarray] = []
+    for number in range(first, first + num_frames):
+        frame = backdrop.copy()
+        for index in scene.depth:
+            dolls[index].paint(frame, pose_at(scene.members[index].motion, number / FPS))
+        if thing is not None:
+            paste(frame, thing, scene.thing_at, 0)
+        frames.append(np.asarray(frame.reduce(OVERSAMPLING)))
+    return np.stack(frames)
+
+
+def reference_pictures(scene: WorldScene, scale: float = 3.0) -> list[np.ndarray]:
+    """The reference pictures in model order (background, object, then face, garment, hat of each member), HWC uint8."""
+    rng = np.random.default_rng([scene.seed, 104729])
+    pictures: list[np.ndarray] = []
+    if scene.shows_place:
+        pictures.append(place_picture(scene.place, WIDTH, HEIGHT, scale))
+    if scene.thing is not None:
+        pictures.append(thing_picture(scene.thing, scale))
+    for member in scene.members:
+        pictures.append(face_picture(member.look.person, rng, scale))
+        if member.shows_garment:
+            pictures.append(garment_picture(member.look.garment, rng, scale))
+        if member.shows_hat and member.look.hat is not None:
+            pictures.append(hat_picture(member.look.hat, scale))
+    return pictures
+
+
+def model_references(scene: WorldScene) -> np.ndarray:
+    """The reference pictures as the model takes them: N×96×128×3 uint8, letterboxed on white."""
+    pictures = [letterbox(picture, WIDTH, HEIGHT) for picture in reference_pictures(scene)]
+    return np.stack(pictures)
+
+
+def _draw_member(
+    rng: np.random.Generator, person: Person, garment: Garment, size: int, at: tuple[float, float]
+) -> Member:
+    # With one attribute it is the garment or, now and then, the hat; a hat that is not shown is not worn.
+    shows_hat = size == 3 or (size == 2 and bool(rng.random() < 0.15))
+    hat: Hat | None = draw_hat(rng)
+    look = Look(
+        person=person,
+        garment=garment,
+        hat=hat if shows_hat else None,
+        trousers=TROUSERS[int(rng.integers(len(TROUSERS)))],
+    )
+    return Member(
+        look=look,
+        motion=draw_motion(rng, *at),
+        shows_garment=size == 3 or (size == 2 and not shows_hat),
+        shows_hat=shows_hat,
+    )
+
+
+def _standing_places(rng: np.random.Generator, count: int) -> list[tuple[float, float]]:
+    """Feet of `count` dolls, spread over the canvas and dealt out at random."""
+    loose = 18.0 if count == 1 else 16.0 / count
+    places = [
+        (WIDTH * (i + 0.5) / count + float(rng.uniform(-loose, loose)), 93.0 + float(rng.uniform(-2, 1)))
+        for i in range(count)
+    ]
+    return [places[int(i)] for i in rng.permutation(count)]
+
+
+def _different(
+    rng: np.random.Generator,
+    count: int,
+    draw: Callable[[np.random.Generator], Part],
+    differ: Callable[[Part, Part], bool],
+) -> list[Part]:
+    """`count` draws of which any two can be told apart."""
+    drawn: list[Part] = []
+    while len(drawn) < count:
+        candidate = draw(rng)
+        if all(differ(candidate, other) for other in drawn):
+            drawn.append(candidate)
+    return drawn

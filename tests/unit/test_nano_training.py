@@ -1,0 +1,195 @@
+"""Nano's training: it learns, continues exactly where it stopped, and never writes over another run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+from transformers import PreTrainedTokenizerFast
+
+from engine.errors import InputError
+from engine.nano import dataset, relations_training, vae_training
+from engine.nano.dataset import make_shard, tokenise
+from engine.nano.muon import Muon, orthogonal
+from engine.nano.relations_training import RelationsPlan, new_text_encoder, new_transformer, train_relations
+from engine.nano.run_folder import RunFolder
+from engine.nano.tokenizer import TEXT_TOKENS, train_tokenizer
+from engine.nano.vae_training import VaePlan, as_video, denormalised, new_vae, normalised, train_vae
+from engine.nano.world.prompt import WorldPrompt
+from engine.nano.world.scene import Structure
+
+PAIR = Structure(background=True, thing=False, groups=(2, 2))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
+    return train_tokenizer(tmp_path_factory.mktemp("tokenizer"), scenes=200, vocabulary=300)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Networks of the same classes that train in milliseconds."""
+    monkeypatch.setitem(vae_training.VAE_CONFIG, "base_dim", 8)
+    monkeypatch.setitem(vae_training.VAE_CONFIG, "decoder_base_dim", 8)
+    monkeypatch.setitem(vae_training.VAE_CONFIG, "dim_mult", [1, 1, 1])
+    monkeypatch.setitem(relations_training.TRANSFORMER_CONFIG, "num_attention_heads", 1)
+    monkeypatch.setitem(relations_training.TRANSFORMER_CONFIG, "ffn_dim", 32)
+    monkeypatch.setitem(relations_training.TRANSFORMER_CONFIG, "num_layers", 1)
+    monkeypatch.setattr(dataset, "SHARD_SCENES", 4)
+    return
+
+
+def test_special_tokens_are_where_umt5_has_them(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
+    assert tokenizer("")["input_ids"] == [1]
+
+
+@pytest.mark.parametrize("text", ["A man in a red coat.", "Ein Mädchen, 漢字 and 🙂!", "zzyzx-42 (tab)"])
+def test_any_text_can_be_written(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+def test_words_of_the_world_are_never_cut_up(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert len(tokenizer("red jacket", add_special_tokens=False)["input_ids"]) == 2
+
+
+def test_masks_follow_spans_or_mark_every_occurrence(tokenizer: PreTrainedTokenizerFast) -> None:
+    text = "A man in a coat and a man in a hat."
+    second = text.index("man", 5)
+    prompt = WorldPrompt(text, ((second, second + 3),))
+    tokens, length, narrow = tokenise(prompt, tokenizer, everywhere=False)
+    _, _, wide = tokenise(prompt, tokenizer, everywhere=True)
+    assert tokens.shape == (TEXT_TOKENS,)
+    assert narrow.shape == (1, TEXT_TOKENS)
+    assert (int(narrow.sum()), int(wide.sum())) == (1, 2)
+    assert not narrow[:, length:].any()
+    assert (narrow & ~wide).sum() == 0
+
+
+def test_orthogonal_makes_all_singular_values_alike() -> None:
+    values = torch.linalg.svdvals(orthogonal(torch.randn(24, 60, generator=torch.Generator().manual_seed(0))))
+    assert values.min() > 0.5
+    assert values.max() < 1.5
+
+
+def test_muon_learns_a_linear_map() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(8, 8, generator=generator)
+    layer = torch.nn.Linear(8, 8)
+    optimizer = Muon(layer.parameters(), lr=0.05)
+    inputs = torch.randn(64, 8, generator=generator)
+    losses: list[float] = []
+    for _ in range(60):
+        loss = (layer(inputs) - inputs @ target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_the_autoencoder_has_the_published_geometry(tiny: None) -> None:
+    vae = new_vae()
+    for frames, latent in ((1, 1), (9, 3)):
+        encoded = vae.encode(torch.zeros(1, 3, frames, 32, 48)).latent_dist.mode()
+        assert encoded.shape == (1, 12, latent, 4, 6)
+        assert vae.decode(encoded).sample.shape == (1, 3, frames, 32, 48)
+
+
+def test_flat_convolutions_of_stills_change_nothing(tiny: None) -> None:
+    vae = new_vae()
+    picture = as_video(torch.randint(0, 256, (1, 1, 32, 48, 3), dtype=torch.uint8))
+    slow = vae.encode(picture).latent_dist.mode()
+    with vae_training.fast_stills():
+        fast = vae.encode(picture).latent_dist.mode()
+    assert torch.allclose(slow, fast, atol=1e-5)
+
+
+def test_normalising_latents_is_undone(tiny: None) -> None:
+    vae = new_vae([0.5] * 12, [2.0] * 12)
+    latents = torch.randn(1, 12, 2, 4, 6)
+    assert torch.allclose(denormalised(vae, normalised(vae, latents)), latents, atol=1e-6)
+
+
+def _silent(*_: object, **__: object) -> None:
+    return None
+
+
+def _vae_run(folder: Path, steps: int, resume: bool) -> AutoencoderKLWan:
+    plan = VaePlan(steps=steps, still_steps=2, still_batch=2, clip_batch=1, checkpoint_every=2)
+    return train_vae(folder, plan, resume, log=_silent)
+
+
+def test_a_resumed_autoencoder_run_equals_one_in_a_piece(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The rate of learning follows the planned end, which is what a stopped run must not have moved.
+    monkeypatch.setattr(vae_training, "_rate", lambda step, steps: 1.0)
+    monkeypatch.setattr(vae_training, "with_statistics", lambda vae, seed: None)
+    whole = _vae_run(tmp_path / "whole", 4, False)
+    _vae_run(tmp_path / "parts", 2, False)
+    parts = _vae_run(tmp_path / "parts", 4, True)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+def test_a_run_is_not_written_over(tiny: None, tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer = Muon(model.parameters(), lr=0.1)
+    RunFolder(tmp_path, "vae", {"seed": 1}).save(3, {"model": model}, optimizer)
+    with pytest.raises(InputError, match="--resume"):
+        RunFolder(tmp_path, "vae", {"seed": 1}).start(False, {"model": model}, optimizer)
+    with pytest.raises(InputError, match="other settings"):
+        RunFolder(tmp_path, "vae", {"seed": 2}).start(True, {"model": model}, optimizer)
+    assert RunFolder(tmp_path, "vae", {"seed": 1}).start(True, {"model": model}, optimizer) == 3
+    (tmp_path / "vae-checkpoint" / "tensors.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match="cannot be read"):
+        RunFolder(tmp_path, "vae", {"seed": 1}).start(True, {"model": model}, optimizer)
+
+
+def test_a_shard_holds_scenes_of_one_structure(tiny: None, tokenizer: PreTrainedTokenizerFast) -> None:
+    tensors = make_shard(new_vae(), tokenizer, PAIR, 2, first_seed=0, count=2)
+    assert tensors["video"].shape == (2, 12, 2, 12, 16)
+    assert tensors["references"].shape == (2, 12, 5, 12, 16)
+    assert tensors["masks"].shape == (2, dataset.PROMPTS, 5, TEXT_TOKENS)
+    assert tensors["masks"].any(dim=-1).all()
+
+
+def test_relations_learn_and_resume_exactly(
+    tiny: None, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relations_training, "rate", lambda step, steps: 1.0)
+    monkeypatch.setattr(dataset, "CYCLE", ((PAIR, 1),))
+    vae = new_vae()
+    plan = RelationsPlan(steps=4, batch=2, first_shards=1, shards=1, checkpoint_every=2)
+    whole = train_relations(tmp_path / "whole", plan, vae, tokenizer, False, log=_silent)
+    train_relations(tmp_path / "parts", dataclasses.replace(plan, steps=2), vae, tokenizer, False, log=_silent)
+    parts = train_relations(tmp_path / "parts", plan, vae, tokenizer, True, log=_silent)
+    for one, other in zip(whole, parts, strict=True):
+        for name, tensor in one.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_the_velocity_loss_falls(tiny: None, tokenizer: PreTrainedTokenizerFast) -> None:
+    torch.manual_seed(0)
+    transformer, encoder = new_transformer(), new_text_encoder(len(tokenizer))
+    shard = dataset.Shard(PAIR, **make_shard(new_vae(), tokenizer, PAIR, 1, first_seed=0, count=4))
+    optimizer = Muon([*transformer.parameters(), *encoder.parameters()], lr=5e-3)
+    losses: list[float] = []
+    for step in range(12):
+        batch = relations_training.take(shard, np.random.default_rng(0), 4)
+        generator = torch.Generator().manual_seed(step % 2)
+        loss, errors = relations_training.velocity_loss(transformer, encoder, batch, RelationsPlan(), generator)
+        assert errors.shape == (2, 4)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-2:]) < 0.97 * sum(losses[:2])

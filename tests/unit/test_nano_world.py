@@ -1,0 +1,152 @@
+"""The paper-doll world: equal seeds give equal scenes, words name what they should, references look as the studio's."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from engine.nano.evaluation import evaluation_scene, score_clip
+from engine.nano.vae_training import TRAINING_SEEDS
+from engine.nano.world.parts import garments_differ, people_differ
+from engine.nano.world.pictures import letterbox
+from engine.nano.world.prompt import write_prompt
+from engine.nano.world.scene import (
+    HEIGHT,
+    WIDTH,
+    Structure,
+    WorldScene,
+    draw_scene,
+    draw_structure,
+    model_references,
+    reference_pictures,
+    render_clip,
+)
+
+PAIR = Structure(background=True, thing=True, groups=(3, 2))
+
+
+def test_equal_seeds_draw_equal_scenes_and_others_do_not() -> None:
+    first, again, other = draw_scene(5, PAIR), draw_scene(5, PAIR), draw_scene(6, PAIR)
+    assert first == again
+    assert np.array_equal(render_clip(first, 3), render_clip(again, 3))
+    assert np.array_equal(model_references(first), model_references(again))
+    assert not np.array_equal(render_clip(first, 1), render_clip(other, 1))
+
+
+def test_a_clip_has_its_shape_and_moves() -> None:
+    clip = render_clip(draw_scene(3, PAIR), 9)
+    assert clip.shape == (9, HEIGHT, WIDTH, 3)
+    assert clip.dtype == np.uint8
+    assert not np.array_equal(clip[0], clip[8])
+
+
+def test_a_later_start_is_the_same_clip_further_on() -> None:
+    scene = draw_scene(3, PAIR)
+    assert np.array_equal(render_clip(scene, 6)[4:], render_clip(scene, 2, first=4))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_reference_is_named_by_its_span(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scene = draw_scene(seed, draw_structure(rng, 1 + seed % 3))
+    prompt = write_prompt(scene, rng)
+    assert len(prompt.spans) == len(reference_pictures(scene))
+    named = [prompt.text[start:end] for start, end in prompt.spans]
+    free = scene.structure.num_free
+    kinds = iter(named[free:])
+    for member in scene.members:
+        assert next(kinds).split()[0] not in ("a", "an", "the")
+        for _ in range(member.num_references - 1):
+            assert next(kinds).split()[-1] in {
+                member.look.garment.shape, "outfit", "top", "garment", "hat", "cap", "beanie",
+            }  # fmt: skip
+    for start, end in prompt.spans:
+        assert 0 <= start < end <= len(prompt.text)
+        assert prompt.text[start - 1] == " "
+        assert prompt.text[end] in " ,."
+
+
+def test_spans_of_different_references_never_overlap() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        prompt = write_prompt(draw_scene(seed, draw_structure(rng, 3)), rng)
+        taken = sorted(prompt.spans)
+        assert all(left[1] <= right[0] for left, right in pairwise(taken))
+
+
+def test_neither_order_nor_words_tell_where_somebody_stands() -> None:
+    scenes = [draw_scene(seed, Structure(background=False, thing=False, groups=(2, 2))) for seed in range(200)]
+    first_is_left = np.mean([scene.members[0].motion.x < scene.members[1].motion.x for scene in scenes])
+    assert 0.35 < first_is_left < 0.65
+    rng = np.random.default_rng(0)
+    prompts = [write_prompt(scene, rng) for scene in scenes]
+    said_first = np.mean([prompt.spans[0] < prompt.spans[2] for prompt in prompts])
+    assert 0.35 < said_first < 0.65
+
+
+def test_people_and_garments_of_a_scene_can_be_told_apart() -> None:
+    for seed in range(10):
+        looks = [
+            member.look
+            for member in draw_scene(seed, Structure(background=False, thing=False, groups=(2, 2, 2))).members
+        ]
+        for i, first in enumerate(looks):
+            for second in looks[i + 1 :]:
+                assert people_differ(first.person, second.person)
+                assert garments_differ(first.garment, second.garment)
+
+
+def test_cut_out_references_are_on_pure_white_and_cropped_to_their_box() -> None:
+    scene = draw_scene(1, Structure(background=False, thing=True, groups=(3,)))
+    thing, face, garment, hat = reference_pictures(scene)
+    for picture in (thing, garment, hat):
+        inked = (picture != 255).any(axis=2)
+        assert all(edge.any() for edge in (inked[0], inked[-1], inked[:, 0], inked[:, -1]))
+        assert (~inked).mean() > 0.05
+    # A face keeps its surroundings: hardly a white pixel in its corners.
+    assert (face[:3, :3] != 255).any()
+
+
+def test_the_face_picture_does_not_show_the_garment_of_the_clip() -> None:
+    scene = draw_scene(2, Structure(background=False, thing=False, groups=(2,)))
+    member = scene.members[0]
+    dressed = dataclasses.replace(member.look, garment=draw_scene(3, scene.structure).members[0].look.garment)
+    other = dataclasses.replace(scene, members=(dataclasses.replace(member, look=dressed),))
+    assert np.array_equal(reference_pictures(scene)[0], reference_pictures(other)[0])
+
+
+def test_letterboxing_keeps_the_shape_and_centres_on_white() -> None:
+    boxed = letterbox(np.zeros((50, 10, 3), np.uint8), 128, 96)
+    assert boxed.shape == (96, 128, 3)
+    dark = np.flatnonzero((boxed == 0).all(axis=(0, 2)))
+    assert len(dark) == 19
+    assert abs(dark[0] - (127 - dark[-1])) <= 1
+
+
+def _with_rotated_garments(scene: WorldScene) -> WorldScene:
+    garments = [member.look.garment for member in scene.members]
+    members = tuple(
+        dataclasses.replace(member, look=dataclasses.replace(member.look, garment=garment))
+        for member, garment in zip(scene.members, garments[1:] + garments[:1], strict=True)
+    )
+    return dataclasses.replace(scene, members=members)
+
+
+def test_the_measurement_passes_true_clips_and_fails_swapped_and_empty_ones() -> None:
+    true, swapped, empty = [], [], []
+    for number in range(3):
+        scene = evaluation_scene(1, number, 2)
+        assert scene.seed >= TRAINING_SEEDS
+        clip = render_clip(scene, 5)
+        true.append(score_clip(clip, scene))
+        swapped.append(score_clip(render_clip(_with_rotated_garments(scene), 5), scene))
+        empty.append(score_clip(np.full_like(clip, 128), scene))
+    assert np.mean([score.binding for score in true]) > 0.95
+    assert np.mean([score.face for score in true]) > 0.95
+    assert np.mean([score.binding for score in swapped]) < 0.05
+    assert np.mean([score.face for score in swapped]) > 0.95
+    assert np.mean([score.binding for score in empty]) < 0.7
+    assert np.mean([score.face for score in empty]) < 0.5
