@@ -23,7 +23,6 @@ from engine.weights.files import explained
 
 _ATTEMPTS = 4
 _TIMEOUT_S = 30
-_PIECE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +130,8 @@ def _stream(url: str, size_bytes: int, target: Path, on_bytes: Callable[[int], N
                 file.truncate(0)
                 on_bytes(-present)
             file.seek(0, os.SEEK_END)
-            for piece in response.iter_bytes(_PIECE_BYTES):
+            # As they arrive: pieces of a given size would be lost with the connection.
+            for piece in response.iter_bytes():
                 with explained(target):
                     _write_all(file, piece)
                 on_bytes(len(piece))

@@ -116,7 +116,8 @@ def test_words_that_make_no_sense() -> None:
 
 def _environment(address: str) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    environment.pop("HF_HUB_OFFLINE", None)
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        environment.pop(name, None)
     return {**environment, "HF_ENDPOINT": address}
 
 
@@ -139,7 +140,7 @@ def _published(folder: Path) -> dict[str, bytes]:
 def test_download_from_nothing_to_a_model(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     server = LoopbackHub("Alibaba-DAMO-Academy/LumosX", _published(bundle))
-    server.break_after = 50_000
+    server.break_after = 200_000
     with serving(server):
         done = _command(server.address, "download")
     assert done.returncode == 0, done.stderr
