@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -21,17 +20,10 @@ from studio.browser import show
 from studio.instance import Instance, browse_host, forget_instance, free_ports, new_key, note_instance, running_instance
 
 if TYPE_CHECKING:
-    from studio.jobs import RenderEngine
+    from studio.backend import Backend
 
 DEFAULT_PORT = 7860
 DEFAULT_HOST = "127.0.0.1"
-
-
-def make_engine() -> RenderEngine:
-    """Make the real engine; called in the worker thread, so that its heavy imports never delay the page."""
-    from engine.runtime import Engine
-
-    return Engine()
 
 
 def serve(
@@ -40,10 +32,11 @@ def serve(
     open_browser: bool = True,
     window: bool = False,
     *,
-    engine: Callable[[], RenderEngine] = make_engine,
+    backend: Backend | None = None,
 ) -> int:
     """Run the studio until Ctrl-C or SIGTERM; return the exit code.
 
+    `backend` is what makes pixels; None means the installed one.
     A taken port is answered with the next free one. Where a studio already runs on this data home, that one is opened.
 
     Raises:
@@ -60,10 +53,11 @@ def serve(
         print(f"Port {port} is taken; using {ports[0]}.", flush=True)
     _prepare_environment(host)
     started = time.perf_counter()
+    from studio.backend import installed_backend
     from studio.shell import Shell
 
     key = new_key()
-    shell = Shell(make_engine=engine, host=host, key=key)
+    shell = Shell(backend=backend or installed_backend(), host=host, key=key)
     stop = threading.Event()
     _stop_on_signals(stop)
     try:

@@ -7,6 +7,7 @@ control is at fault. Keeps no state of any page: a page sends its scene along; q
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -41,7 +42,7 @@ class Desk:
         pictures: PictureStore,
         local: bool,
         missing_weights: Callable[[str], str | None],
-        save: Callable[[Path, str], Path],
+        save: Callable[[Path, str, bool], Path],
         formats: tuple[tuple[str, str], ...],
     ) -> None:
         self._queue = queue
@@ -51,6 +52,7 @@ class Desk:
         self._missing_weights = missing_weights
         self._save_as = save
         self._formats = formats
+        self._boot = secrets.token_hex(8)
         self._answers: dict[str, Callable[[Json], Json]] = {
             "begin": self._begin,
             "choose": self._choose,
@@ -96,6 +98,7 @@ class Desk:
             "engines": [view.engine_view(engine_info(name), self._missing_weights(name)) for name in engine_names()],
             "formats": [{"value": value, "title": title} for value, title in self._formats],
             "local": self._local,
+            "boot": self._boot,
         }
 
     def _choose(self, message: Json) -> Json:
@@ -158,6 +161,7 @@ class Desk:
         version = self._queue.wait(seen, _NEWS_S) if busy and isinstance(seen, int) else self._queue.version
         jobs = self._queue.jobs()
         answer: Json = {
+            "boot": self._boot,
             "version": version,
             "busy": any(not job.final for job in jobs),
             "clips_version": self._library.clips_version(),
@@ -185,7 +189,7 @@ class Desk:
 
     def _save(self, message: Json) -> Json:
         entry = self._library.clip(_text(message, "clip"))
-        path = self._save_as(entry.path, _text(message, "format"))
+        path = self._save_as(entry.path, _text(message, "format"), message.get("pictures") is not False)
         if path == entry.path:
             return {"url": view.clip_url(path.name), "name": path.name}
         return {"url": view.export_url(path.name), "name": path.name}
@@ -211,4 +215,4 @@ def _preset(entry: PresetEntry) -> Json:
 def _clip(entry: ClipEntry) -> Json:
     if entry.recipe is None:
         return view.clip_view(entry.name, None, None)
-    return view.clip_view(entry.name, entry.recipe.request, entry.recipe.seconds)
+    return view.clip_view(entry.name, entry.recipe.request, None)

@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.clip import Recipe, read_recipe
-
+from engine.clip import read_recipe
 from engine.errors import InputError, UserError
 from engine.paths import clips_dir
 from engine.pictures import PictureStore
+from engine.recipe import Recipe
 from engine.scene import Reference, Scene
 from engine.sources import Source, load_source, preset_folders
 

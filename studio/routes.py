@@ -89,9 +89,7 @@ def routes(
         except Exception:
             _log.exception("reading a folder failed")
             return JSONResponse(
-                {
-                    "error": "Reading the folder failed by a fault in the program; the terminal shows the details."
-                }
+                {"error": "Reading the folder failed by a fault in the program; the terminal shows the details."}
             )
 
     return [
@@ -176,7 +174,7 @@ def inside(root: Path, path: str) -> Path | None:
     parts = PurePosixPath(path.replace("\\", "/")).parts
     if any(part in ("..", "/") or ":" in part or "\0" in part for part in parts):
         raise InputError("The folder holds a file whose name leads out of it; rename that file.")
-    below = parts[1:]
+    below = list(parts[1:])
     if (
         not below
         or len(below) > 3

@@ -11,13 +11,13 @@ import gradio as gr
 from engine.errors import MachineError
 from engine.paths import cache_dir, clips_dir, pictures_dir
 from engine.pictures import PictureStore
+from studio.backend import Backend
 from studio.desk import Desk
 from studio.formats import FORMATS, save_as
-from studio.jobs import JobQueue, RenderEngine
+from studio.jobs import JobQueue
 from studio.library import Library
 from studio.routes import middleware, routes
 from studio.theme import script, style, theme
-from studio.weights import missing_weights
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _TEMPLATE = '<div class="lx"><p class="quiet">One moment…</p></div>'
@@ -26,18 +26,18 @@ _TEMPLATE = '<div class="lx"><p class="quiet">One moment…</p></div>'
 class Shell:
     """Everything that lives as long as the server: queue, library, page."""
 
-    def __init__(self, *, make_engine: Callable[[], RenderEngine], host: str, key: str) -> None:
+    def __init__(self, *, backend: Backend, host: str, key: str) -> None:
         self._host = host
         self._key = key
         self._pictures = PictureStore(pictures_dir())
-        self._queue = JobQueue(make_engine, self._pictures, clips_dir)
+        self._queue = JobQueue(backend.make_engine, self._pictures, clips_dir)
         self._desk = Desk(
             queue=self._queue,
             library=Library(self._pictures),
             pictures=self._pictures,
             local=host in _LOOPBACK,
-            missing_weights=missing_weights,
-            save=lambda path, name: save_as(path, name, exports_dir()),
+            missing_weights=backend.missing_weights,
+            save=save_export,
             formats=FORMATS,
         )
         self._blocks = page(self._desk.ask)
@@ -96,6 +96,11 @@ class Shell:
 def exports_dir() -> Path:
     """Return where clips in other formats are kept until the cache is cleared."""
     return cache_dir() / "exports"
+
+
+def save_export(clip: Path, name: str, pictures: bool) -> Path:
+    """Return a clip in the format `name`, with or without its pictures inside, see `studio.formats.save_as`."""
+    return save_as(clip, name, exports_dir(), pictures=pictures)
 
 
 def page(ask: Callable[[Any], dict[str, Any]]) -> gr.Blocks:

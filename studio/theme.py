@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gradio as gr
+from gradio import themes
 
 WEB = Path(__file__).parent / "web"
 
 
-def theme() -> gr.themes.Base:
+def theme() -> themes.Base:
     """Return the theme. Its font comes with Gradio (only these two weights hold all letters): nothing is fetched."""
-    return gr.themes.Base(
+    return themes.Base(
         primary_hue="stone",
         neutral_hue="stone",
-        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
-        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
+        font=[themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=[themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
     )
 
 

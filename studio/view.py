@@ -158,6 +158,7 @@ def job_view(job: Job) -> Json:
         "id": job.id,
         "title": job.title,
         "state": job.state.value,
+        "started": job.started is not None,
         "stage": _STAGES.get(stage, stage.replace("_", " ").capitalize()) or "Starting",
         "step": progress.step if progress else 0,
         "num_steps": progress.num_steps if progress else 0,

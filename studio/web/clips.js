@@ -17,12 +17,13 @@ function saveRowFor(ask, formats) {
   return (clip) => {
     const choice = h("select", { "aria-label": "File format" }, formats.map((one) => h("option", { value: one.value }, one.title)));
     const fault = h("p", { class: "advice", hidden: true, role: "alert" });
+    const bare = h("input", { type: "checkbox" });
     const button = h("button", { type: "button", onclick: save }, "Save");
 
     async function save() {
       button.disabled = true;
       button.textContent = "Preparing…";
-      const answer = await ask({ do: "save", clip: clip.name, format: choice.value });
+      const answer = await ask({ do: "save", clip: clip.name, format: choice.value, pictures: !bare.checked });
       button.disabled = false;
       button.textContent = "Save";
       sentence(fault, answer.error);
@@ -33,7 +34,13 @@ function saveRowFor(ask, formats) {
       link.remove();
     }
 
-    return h("div", {}, h("div", { class: "save" }, choice, button), fault);
+    return h(
+      "div",
+      {},
+      h("div", { class: "save" }, choice, button),
+      clip.has_scene && h("label", { class: "check" }, bare, "Leave my pictures out of the file"),
+      fault,
+    );
   };
 }
 
@@ -73,7 +80,8 @@ function clipsPart(ask, saveRow, onScene) {
   }
 
   function cardOf(clip) {
-    const video = h("video", { src: clip.url, loop: true, muted: true, playsInline: true, preload: "metadata", tabIndex: -1 });
+    const first = `${clip.url}#t=0.001`; // so that a card shows its first frame before it plays
+    const video = h("video", { src: first, loop: true, muted: true, playsInline: true, preload: "metadata", tabIndex: -1 });
     const screen = h("button", { type: "button", class: "screen", onclick: () => (video.paused ? video.play() : video.pause()) }, video);
     const told = () => screen.setAttribute("aria-label", `${video.paused ? "Play" : "Pause"} ${clip.title}`);
     for (const moment of ["play", "pause"]) {

@@ -15,7 +15,7 @@ async function ask(message) {
 
 async function begin() {
   const root = element.querySelector(".lx");
-  let first = await ask({ do: "begin" });
+  const first = await ask({ do: "begin" });
   if (first.error) {
     fill(root, h("p", { class: "notice fault", role: "alert" }, first.error));
     return;
@@ -50,6 +50,7 @@ async function begin() {
   }
 
   async function render() {
+    if (run.render.disabled) return;
     const draft = scene.draft();
     if (!draft) {
       run.fail("Choose a scene first.");
@@ -86,6 +87,7 @@ async function begin() {
     sentence(gone, answer.error);
     let pause = 1000;
     if (!answer.error) {
+      if (answer.boot !== first.boot) location.reload(); // the studio was started anew; the draft stays with this tab
       if (answer.jobs) {
         run.show(answer.jobs, answer.preview ? answer.preview.data : null);
         if (answer.preview) preview = answer.preview.key;
@@ -116,7 +118,8 @@ async function begin() {
     if (!answer.error) scene.show({ ...answer, title: draft.title, preset: draft.preset });
     else draft = null;
   }
-  if (!(draft && draft.scene) && first.presets.length) await scene.choosePreset(first.presets[0].name);
+  const preset = first.presets.find((one) => !one.error);
+  if (!(draft && draft.scene) && preset) await scene.choosePreset(preset.name);
   scene.ready();
 }
 

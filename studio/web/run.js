@@ -15,6 +15,8 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
   let running = null;
   let shown = ""; // what the stage holds, so that a running video is never re-made
   let previewOf = "";
+  let ownFault = ""; // of this page's last click
+  let jobFault = ""; // of the last render
 
   async function cancelRunning() {
     if (!running) return;
@@ -55,7 +57,8 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
   }
 
   function showRunning(job, preview) {
-    line.textContent = job.num_steps ? `${job.stage}, step ${job.step} of ${job.num_steps}` : job.stage;
+    if (cancel.disabled) line.textContent = "Stopping…";
+    else line.textContent = job.num_steps ? `${job.stage}, step ${job.step} of ${job.num_steps}` : job.stage;
     left.textContent = timeLeft(job.seconds_left);
     bar.hidden = false;
     bar.className = job.num_steps ? "bar" : "bar open";
@@ -85,50 +88,69 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
   }
 
   function say(job) {
-    const text = job ? { running: `Rendering ${job.title}`, done: "The clip is finished", cancelled: "Cancelled", failed: job.error }[job.state] || "" : "";
+    const texts = { running: "Rendering", done: "The clip is finished", cancelled: "Cancelled", failed: "The render failed" };
+    const text = job ? texts[job.state] : "";
     if (spoken.textContent !== text) spoken.textContent = text;
   }
 
-  return {
-    node: h(
-      "section",
-      { class: "panel", "aria-label": "Render" },
-      stage,
-      h("div", { class: "status" }, h("p", { class: "line" }, line, left), bar, fault, spoken),
-      after,
-      h("div", { class: "actions" }, render, cancel),
+  function showFault() {
+    sentence(fault, ownFault || jobFault);
+  }
+
+  // A list that did not change stays as it is, or a button would vanish under the finger that presses it.
+  function showWaiting(next) {
+    const key = next.map((job) => job.id).join(" ");
+    if (key === waiting.dataset.jobs) return;
+    waiting.dataset.jobs = key;
+    fill(
       waiting,
-      settings.node,
-    ),
+      next.map((job) =>
+        h(
+          "li",
+          {},
+          h("span", {}, `Next: ${job.title}, seed ${job.seed}`),
+          h("button", { type: "button", class: "plain", onclick: () => ask({ do: "cancel", job: job.id }) }, "Remove"),
+        ),
+      ),
+    );
+  }
+
+  const node = h(
+    "section",
+    { class: "panel", "aria-label": "Render" },
+    stage,
+    h("div", { class: "status" }, h("p", { class: "line" }, line, left), bar, fault, spoken),
+    after,
+    h("div", { class: "actions" }, render, cancel),
+    waiting,
+    settings.node,
+  );
+
+  return {
+    node,
     render,
     fail(text) {
-      sentence(fault, text);
+      ownFault = text;
+      showFault();
     },
     // jobs: oldest first; preview: data address of the running job's newest preview, if it is new
     show(jobs, preview) {
       const now = jobs.find((job) => job.state === "running") || null;
       const next = jobs.filter((job) => job.state === "waiting");
-      const last = [...jobs].reverse().find((job) => job.state !== "waiting") || null;
+      const last = now || [...jobs].reverse().find((job) => job.started && job.state !== "waiting") || null;
       if (!running || !now || running.id !== now.id) cancel.disabled = false;
       running = now;
+      if (!now && document.activeElement === cancel) render.focus();
       cancel.hidden = !now;
       render.textContent = now ? "Render next" : "Render";
       if (now) showRunning(now, preview);
       else showResting(last);
-      if (last && last.state === "failed") sentence(fault, last.error);
-      else if (now) sentence(fault, "");
+      jobFault = last && last.state === "failed" ? last.error : "";
+      showFault();
       say(last);
-      fill(
-        waiting,
-        next.map((job) =>
-          h(
-            "li",
-            {},
-            h("span", {}, `Next: ${job.title}, seed ${job.seed}`),
-            h("button", { type: "button", class: "plain", onclick: () => ask({ do: "cancel", job: job.id }) }, "Remove"),
-          ),
-        ),
-      );
+      node.dataset.job = last ? last.id : "";
+      node.dataset.state = last ? last.state : "";
+      showWaiting(next);
     },
   };
 }

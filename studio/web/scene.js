@@ -5,6 +5,7 @@ function scenePart(ask, changed) {
   let view = null; // the last answer of the server: {scene, title, segments, owners, problems}
   let wanted = null; // the prompt as typed, when the server has not seen it yet
   let asking = false;
+  let chosen = 0; // counts choices: an answer that comes after the next choice is dropped
 
   // -- choosing --------------------------------------------------------------------------------------------------------------
 
@@ -84,12 +85,18 @@ function scenePart(ask, changed) {
   }
 
   async function take(pending, presetName) {
+    chosen += 1;
+    const mine = chosen;
+    words.readOnly = true; // what was typed now would be replaced by the answer
     const answer = await pending;
+    if (mine !== chosen) return;
+    words.readOnly = false;
     sentence(chooseFault, answer.error);
     if (answer.error) {
       markChosen(view ? view.preset : null);
       return;
     }
+    wanted = null;
     show({ ...answer, preset: presetName });
   }
 
@@ -149,8 +156,13 @@ function scenePart(ask, changed) {
     if (asking || wanted === null || !view) return;
     asking = true;
     const prompt = wanted;
-    const answer = await ask({ do: "revise", scene: view.scene, prompt });
+    const base = view;
+    const answer = await ask({ do: "revise", scene: base.scene, prompt });
     asking = false;
+    if (view !== base) {
+      revise(); // another scene was chosen meanwhile
+      return;
+    }
     sentence(promptFault, answer.error);
     if (!answer.error) {
       if (wanted === prompt) wanted = null;
@@ -214,6 +226,8 @@ function scenePart(ask, changed) {
       pathForm.hidden = !local;
     },
     show(next) {
+      chosen += 1;
+      words.readOnly = false;
       wanted = null;
       show(next);
       node.inert = false;

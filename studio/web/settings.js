@@ -65,7 +65,7 @@ function settingsPart(engines) {
         height,
         num_frames: Number(frames.control.value),
         num_inference_steps: steps.control.value === "" ? null : Number(steps.control.value),
-        seed: keep.checked && seed.value !== "" ? Number(seed.value) : null,
+        seed: keep.checked && seed.value !== "" ? seed.value : null, // as text: numbers here cannot hold every seed
       };
     },
     write(settings) {

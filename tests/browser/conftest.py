@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.browser.acts import PATIENCE_MS, finish_renders
 from tests.browser.scenes import write_pair
 from tests.browser.serving import Server, start_server, stop_server
 
@@ -20,7 +21,6 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +45,7 @@ def browser() -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
         pytest.fail("These tests need Chromium; on Debian: apt-get install chromium.")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM_FLAGS))
         yield browser
@@ -96,18 +97,3 @@ def page(open_page: Callable[..., Page]) -> Page:
     page.get_by_role("radio", name="Test pair").check(force=True)
     page.get_by_text("Test pair", exact=True).nth(1).wait_for()
     return page
-
-
-def finish_renders(page: Page) -> None:
-    """Leave no render behind for the next test."""
-    for _ in range(20):
-        remove = page.get_by_role("button", name="Remove")
-        cancel = page.get_by_role("button", name="Cancel")
-        if remove.count():
-            remove.first.click()
-        elif cancel.is_visible() and cancel.is_enabled():
-            cancel.click()
-        elif not cancel.is_visible():
-            return
-        page.wait_for_timeout(150)
-    raise AssertionError("a render could not be stopped")

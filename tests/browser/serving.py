@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import queue
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,49 +29,38 @@ class Server:
 
 def environment(home: Path) -> dict[str, str]:
     """Return the environment of a studio on a data home of its own."""
-    return {
-        **os.environ,
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    ours = {
         "LUMOSX_HOME": str(home),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": "1",
     }
+    return {**os.environ, **ours}
 
 
 def start_server(
     home: Path, *arguments: str, module: str = "tests.browser.tiny_engine"
-) -> tuple[subprocess.Popen[str], Server]:
+) -> tuple[subprocess.Popen[bytes], Server]:
     """Start a studio on a data home of its own and wait until it says that it is ready."""
-    env = environment(home)
+    home.mkdir(parents=True, exist_ok=True)
+    said = home / "said.txt"
     command = [sys.executable, "-m", module, "--no-browser", *arguments]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
-    )
-    assert process.stdout is not None
-    lines: queue.Queue[str] = queue.Queue()
-
-    def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.put(line)
-
-    threading.Thread(target=read, daemon=True).start()
-    said: list[str] = []
+    with said.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(home), stdout=file, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        try:
-            said.append(lines.get(timeout=1))
-        except queue.Empty:
-            if process.poll() is not None:
-                break
-            continue
-        if "is ready after" in said[-1]:
-            return process, Server(url=said[-1].split()[-1], home=home, pid=process.pid)
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = said.read_text(encoding="utf-8").splitlines()
+        ready = next((line for line in lines if "is ready after" in line), None)
+        if ready is not None:
+            return process, Server(url=ready.split()[-1], home=home, pid=process.pid)
+        time.sleep(0.1)
     process.kill()
-    raise AssertionError(f"the studio did not start: {''.join(said)}")
+    process.wait()
+    raise AssertionError(f"the studio did not start: {said.read_text(encoding='utf-8')}")
 
 
-def stop_server(process: subprocess.Popen[str]) -> int:
+def stop_server(process: subprocess.Popen[bytes]) -> int:
     """Ask a studio to stop, as Ctrl-C does; return its exit code."""
     process.terminate()
-    return process.wait(30)
+    return process.wait(60)

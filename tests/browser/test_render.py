@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from engine.errors import WeightsError
 from engine.weights import locate
+from tests.browser.acts import press_render, render
 from tests.browser.scenes import PROMPT
 from tests.browser.serving import ROOT, Server, environment, start_server, stop_server
 from tests.browser.tiny_engine import BROKEN, SLOW, TOO_BIG
@@ -23,7 +24,7 @@ def render_slowly(page: Page, steps: int = 40) -> None:
     """Start a render that lasts about ten seconds."""
     page.get_by_role("textbox", name="Prompt").fill(f"{PROMPT} They move {SLOW}.")
     page.get_by_label("Steps").fill(str(steps))
-    page.get_by_role("button", name="Render", exact=True).click()
+    press_render(page)
 
 
 def status(page: Page) -> str:
@@ -34,7 +35,7 @@ def status(page: Page) -> str:
 def test_from_a_preset_to_a_playing_clip_that_can_be_saved(page: Page, server: Server) -> None:
     page.get_by_label("Keep this seed").check()
     page.get_by_label("Seed", exact=True).fill("4711")
-    page.get_by_role("button", name="Render", exact=True).click()
+    render(page)
     video = page.locator(".stage video")
     video.wait_for()
     page.wait_for_function("(v => v && !v.paused && v.loop && v.videoWidth)(document.querySelector('.stage video'))")
@@ -59,7 +60,7 @@ def test_a_clip_opens_as_the_scene_it_was_made_of(page: Page) -> None:
     page.get_by_label("Seed", exact=True).fill("99")
     page.get_by_label("Steps").fill("3")
     page.get_by_role("textbox", name="Prompt").fill(PROMPT + " Once more.")
-    page.get_by_role("button", name="Render", exact=True).click()
+    render(page)
     first = page.get_by_role("region", name="Clips").get_by_role("article").first
     expect(first).to_contain_text("Once more.")
     page.get_by_label("Steps").fill("9")
@@ -119,14 +120,13 @@ def test_a_render_outlives_its_page(page: Page, open_page: Callable[..., Page], 
 def test_a_failing_render_is_a_sentence_and_the_page_works_on(page: Page, words: str, sentence: str) -> None:
     prompt = page.get_by_role("textbox", name="Prompt")
     prompt.fill(f"{PROMPT} This {words}.")
-    page.get_by_role("button", name="Render", exact=True).click()
+    press_render(page)
     alert = page.get_by_role("region", name="Render").get_by_role("alert").filter(visible=True)
     expect(alert).to_contain_text(sentence)
     assert "secret" not in page.locator("body").inner_text()
     assert "Traceback" not in page.locator("body").inner_text()
     prompt.fill(PROMPT)
-    page.get_by_role("button", name="Render", exact=True).click()
-    expect(page.locator(".status")).to_contain_text("Finished")
+    render(page)
     expect(alert).to_have_count(0)
 
 

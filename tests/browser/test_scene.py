@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.acts import render
 from tests.browser.scenes import PROMPT, write_pair
 from tests.browser.serving import Server
 
-HOSTILE = (
-    '<img src=x onerror="window.hacked=1"> ${window.hacked=2} {{x}} <script>window.hacked=3</script> &lt;b&gt;'
-)
+HOSTILE = '<img src=x onerror="window.hacked=1"> ${window.hacked=2} {{x}} <script>window.hacked=3</script> &lt;b&gt;'
 
 
 def marks(page: Page) -> list[tuple[str, str]]:
@@ -35,7 +34,7 @@ def test_the_page_comes_up_without_torch(open_page: Callable[..., Page], server:
 
 def test_a_preset_shows_its_cast_and_what_the_words_mean(page: Page) -> None:
     cast = page.get_by_role("region", name="Cast")
-    assert cast.get_by_role("heading").all_inner_texts()[1:] == ["1Subject 1", "2Subject 2", "OObject", "BBackground"]
+    assert cast.get_by_role("heading").all_text_contents()[1:] == ["1Subject 1", "2Subject 2", "OObject", "BBackground"]
     second = cast.get_by_role("region", name="Subject 2")
     expect(second.get_by_role("img", name="Attribute: green dress")).to_be_visible()
     expect(second).to_contain_text("named once")
@@ -68,8 +67,7 @@ def test_a_missing_word_is_told_and_stops_the_render_unless_meant(page: Page) ->
         "red coat"
     )
     page.get_by_label("Render anyway").check()
-    page.get_by_role("button", name="Render", exact=True).click()
-    expect(page.locator(".status")).to_contain_text("Finished")
+    render(page)
 
 
 def test_hostile_words_stay_words(page: Page) -> None:
@@ -77,8 +75,7 @@ def test_hostile_words_stay_words(page: Page) -> None:
     page.get_by_role("textbox", name="Prompt").fill(words)
     page.wait_for_function("document.querySelectorAll('.prompt mark').length === 6")
     assert page.locator(".prompt .mirror").evaluate("node => node.textContent").rstrip("\u200b") == words
-    page.get_by_role("button", name="Render", exact=True).click()
-    expect(page.locator(".status")).to_contain_text("Finished")
+    render(page)
     expect(page.get_by_role("region", name="Clips").get_by_role("article").first).to_contain_text("<script>")
     page.reload()
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(words)

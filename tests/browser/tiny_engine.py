@@ -1,19 +1,30 @@
 """A very small engine for tests of the page: real events, a real preview, a real clip, no model.
 
-It runs through the studio's own door (`serve(engine=…)`); words of the prompt make it slow or make it fail.
+It enters through the studio's own door, `serve(backend=…)`: `python -m tests.browser.tiny_engine` takes the options of
+`python -m studio.app`. Words of the prompt make it slow or make it fail.
 """
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from engine.clip import ClipWriter
+from PIL import Image
+
+from engine import __version__
 from engine.cancel import CancelToken
 from engine.errors import MachineError
 from engine.events import Event, Finished, Preview, Progress
-from engine.pictures import PictureStore
-from engine.request import RenderRequest
+from engine.pictures import PictureStore, RgbArray, model_picture, prepare_reference
+from engine.portable import make_recipe
+from engine.request import Clip, RenderRequest
+from studio.app import build_parser, serve
+from studio.backend import Backend
 
 TOO_BIG = "needs too much memory"
 BROKEN = "breaks the program"
@@ -21,15 +32,15 @@ SLOW = "slowly"
 
 
 class TinyEngine:
-    """Shows the scene's pictures one after another; the seed chooses the first."""
+    """Shows the scene's pictures side by side, wandering; the seed says where they begin."""
 
     def render(self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path) -> Iterator[Event]:
         """Yield what the real engine yields: stages, steps, previews, and at last the clip."""
         settings = request.settings
         began = time.perf_counter()
         yield Progress(stage="prompt", step=0, num_steps=0, seconds_left=None)
-        pause_s = 0.25 if SLOW in request.scene.prompt else 0.02
-        frames = list(_frames(request, pictures))
+        pause_s = 0.25 if SLOW in request.scene.prompt else 0.01
+        frames = _frames(request, pictures)
         for step in range(1, settings.num_inference_steps + 1):
             cancel.raise_if_cancelled()
             time.sleep(pause_s)
@@ -39,6 +50,44 @@ class TinyEngine:
                 raise RuntimeError("a secret of the program's inside")
             left_s = pause_s * (settings.num_inference_steps - step)
             yield Progress(stage="denoise", step=step, num_steps=settings.num_inference_steps, seconds_left=left_s)
-            yield Preview(step=step, width=settings.width, height=settings.height, webp=_webp(frames, step))
-        clip = _write(out, request, frames, time.perf_counter() - began, pictures)
-        yield Finished(clip=clip)
+            yield Preview(step=step, width=settings.width, height=settings.height, webp=_webp(frames[:: step + 1]))
+        recipe = make_recipe(request, pictures, "tiny")
+        with ClipWriter(out, width=settings.width, height=settings.height, fps=settings.fps, recipe=recipe) as writer:
+            for frame in frames:
+                writer.write(frame)
+        yield Finished(
+            clip=Clip(
+                id=out.stem,
+                path=out,
+                request=request,
+                engine_version=__version__,
+                weights_digest="tiny",
+                seconds=time.perf_counter() - began,
+            )
+        )
+
+
+def _frames(request: RenderRequest, pictures: PictureStore) -> list[RgbArray]:
+    settings = request.settings
+    shown = [
+        prepare_reference(model_picture(reference, pictures), settings.width, settings.height)
+        for reference in request.scene.references()
+    ]
+    strip = np.concatenate(shown, axis=1)
+    return [
+        np.ascontiguousarray(np.roll(strip, -(settings.seed + 8 * number), axis=1)[:, : settings.width])
+        for number in range(settings.num_frames)
+    ]
+
+
+def _webp(frames: list[RgbArray]) -> bytes:
+    images = [Image.fromarray(frame) for frame in frames]
+    stream = io.BytesIO()
+    images[0].save(stream, format="WEBP", save_all=True, append_images=images[1:], duration=120, loop=0, method=0)
+    return stream.getvalue()
+
+
+if __name__ == "__main__":
+    options = build_parser().parse_args()
+    tiny = Backend(make_engine=TinyEngine, missing_weights=lambda _: None)
+    sys.exit(serve(options.port, options.host, not options.no_browser, options.window, backend=tiny))

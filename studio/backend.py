@@ -1,0 +1,38 @@
+"""What the page needs of the engine's machinery, as one value: where pixels come from, which engines can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.errors import WeightsError
+from engine.weights import locate
+from studio.jobs import RenderEngine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """`make_engine` is called in the worker thread. `missing_weights` answers with the sentence that says how to get an
+    engine's weights, None where they are installed."""
+
+    make_engine: Callable[[], RenderEngine]
+    missing_weights: Callable[[str], str | None]
+
+
+def installed_backend() -> Backend:
+    """Return the real engine and the weights of this machine; nothing heavy is imported before the first render."""
+    return Backend(make_engine=_make_engine, missing_weights=_missing_weights)
+
+
+def _make_engine() -> RenderEngine:
+    from engine.runtime import Engine
+
+    return Engine()
+
+
+def _missing_weights(engine: str) -> str | None:
+    try:
+        locate(engine)
+    except WeightsError as error:
+        return str(error)
+    return None

@@ -1,0 +1,118 @@
+"""Saving a clip for somebody else: in another format, or without the pictures that travel inside it.
+
+The clip itself is handed out as it is. Copies lie in the cache and are made once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import secrets
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from PIL import Image
+
+from engine.clip import ClipWriter, Recipe, read_recipe
+from engine.errors import InputError
+from engine.files import writing
+from engine.recipe import append_to_mp4, recipe_to_json
+
+FORMATS = (("mp4", "MP4"), ("webm", "WebM"), ("gif", "GIF"), ("png", "PNG frames (zip)"))
+"""What a clip can be saved as: key and title."""
+
+
+def save_as(clip: Path, name: str, folder: Path, *, pictures: bool) -> Path:
+    """Return a file of the clip in the format `name`: the clip itself, or a copy in `folder` that is made if need be.
+
+    The clip's recipe goes along; `pictures` says whether the pictures inside it do, too. Frames of a zip are bare.
+
+    Raises:
+        InputError: there is no such format, or the clip cannot be read.
+        OutputError: the copy cannot be written.
+    """
+    if name not in dict(FORMATS):
+        raise InputError("There is no such format; choose one of the list.")
+    same = clip.suffix.lower() == f".{name}"
+    if same and pictures:
+        return clip
+    stem = clip.stem if pictures or name == "png" else f"{clip.stem}-shared"
+    target = folder / f"{stem}.{'zip' if name == 'png' else name}"
+    if target.is_file() and target.stat().st_mtime_ns >= clip.stat().st_mtime_ns:
+        return target
+    with writing(target):
+        folder.mkdir(parents=True, exist_ok=True)
+    if name == "png":
+        _whole(target, lambda draft: _zip_frames(clip, draft))
+        return target
+    recipe = read_recipe(clip)
+    if not pictures:
+        recipe = dataclasses.replace(recipe, pictures={})
+    if same and name == "mp4":
+        _whole(target, lambda draft: _without_pictures(clip, recipe, draft))
+    else:
+        _encode(clip, recipe, target)
+    return target
+
+
+@contextmanager
+def _opened(clip: Path) -> Iterator[InputContainer]:
+    try:
+        with av.open(str(clip)) as container:
+            yield container
+    except (av.FFmpegError, IndexError) as error:
+        raise InputError(f"“{clip.name}” cannot be read as a video; render it again.") from error
+
+
+def _frames(clip: Path) -> Iterator[npt.NDArray[np.uint8]]:
+    with _opened(clip) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+
+
+def _encode(clip: Path, recipe: Recipe, target: Path) -> None:
+    with _opened(clip) as container:
+        stream = container.streams.video[0]
+        width, height, fps = stream.width, stream.height, recipe.request.settings.fps
+    with ClipWriter(target, width=width, height=height, fps=fps, recipe=recipe) as writer:
+        for frame in _frames(clip):
+            writer.write(frame)
+
+
+def _without_pictures(clip: Path, recipe: Recipe, draft: Path) -> None:
+    """Copy the video as it is, packet by packet, and give it the smaller recipe."""
+    with _opened(clip) as source, av.open(str(draft), "w", format="mp4") as copy:
+        stream = source.streams.video[0]
+        out = copy.add_stream_from_template(stream)
+        copy.metadata["comment"] = recipe.statement
+        for packet in source.demux(stream):
+            if packet.dts is not None:  # the last one is empty and only ends the stream
+                packet.stream = out
+                copy.mux(packet)
+    append_to_mp4(draft, recipe_to_json(recipe))
+
+
+def _zip_frames(clip: Path, draft: Path) -> None:
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+        for number, frame in enumerate(_frames(clip)):
+            stream = io.BytesIO()
+            Image.fromarray(frame).save(stream, format="PNG")
+            archive.writestr(f"{clip.stem}/frame_{number:04d}.png", stream.getvalue())
+
+
+def _whole(target: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make the file under a temporary name; it is renamed when whole and removed when not."""
+    draft = target.parent / f".{os.getpid()}-{secrets.token_hex(4)}.part"
+    try:
+        with writing(target):
+            write(draft)
+            draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,37 @@
+"""What a user does on the page, with waiting for what follows."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+PATIENCE_MS = 30_000
+
+
+def press_render(page: Page) -> None:
+    """Press the button and wait until the new render is the one on show."""
+    panel = page.get_by_role("region", name="Render")
+    before = panel.get_attribute("data-job") or ""
+    page.get_by_role("button", name="Render", exact=True).click()
+    expect(panel).not_to_have_attribute("data-job", before, timeout=PATIENCE_MS)
+
+
+def render(page: Page) -> None:
+    """Render what is on the page and wait for its clip."""
+    press_render(page)
+    expect(page.get_by_role("region", name="Render")).to_have_attribute("data-state", "done", timeout=PATIENCE_MS)
+    expect(page.locator(".status")).to_contain_text("Finished")
+
+
+def finish_renders(page: Page) -> None:
+    """Leave no render behind for the next test."""
+    for _ in range(40):
+        remove = page.get_by_role("button", name="Remove")
+        cancel = page.get_by_role("button", name="Cancel")
+        if remove.count():
+            remove.first.click()
+        elif not cancel.is_visible():
+            return
+        elif cancel.is_enabled():
+            cancel.click()
+        page.wait_for_timeout(150)
+    raise AssertionError("a render could not be stopped")

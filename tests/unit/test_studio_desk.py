@@ -1,0 +1,201 @@
+"""What the page asks and what it gets: values for people, a sentence for every mistake, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from engine.cancel import CancelToken
+from engine.engines import engine_info
+from engine.events import Event, Finished
+from engine.pictures import PictureStore
+from engine.request import Clip, RenderRequest
+from studio.desk import Desk
+from studio.jobs import JobQueue, JobState
+from studio.library import Library
+
+WORDS = "A man in a red coat."
+
+
+class _Engine:
+    def render(self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path) -> Iterator[Event]:
+        out.write_bytes(b"no video")
+        yield Finished(
+            clip=Clip(id="c", path=out, request=request, engine_version="0", weights_digest="d", seconds=1.0)
+        )
+
+
+class _Stand:
+    def __init__(self, home: Path, *, local: bool = True) -> None:
+        self.home = home
+        self.missing: str | None = None
+        self.saved: list[tuple[str, bool]] = []
+        pictures = PictureStore(home / "pictures")
+        self.queue = JobQueue(_Engine, pictures, lambda: home / "clips")
+        self.desk = Desk(
+            queue=self.queue,
+            library=Library(pictures),
+            pictures=pictures,
+            local=local,
+            missing_weights=lambda _: self.missing,
+            save=self._save,
+            formats=(("mp4", "MP4"), ("gif", "GIF")),
+        )
+
+    def _save(self, clip: Path, name: str, pictures: bool) -> Path:
+        self.saved.append((name, pictures))
+        return clip if name == "mp4" else self.home / "exports" / f"{clip.stem}.gif"
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        return self.desk.ask(message)
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        one = engine_info("nano").defaults
+        return {
+            "engine": "nano", "width": one.width, "height": one.height, "num_frames": one.num_frames,
+            "num_inference_steps": one.num_inference_steps, "seed": "3", **changes,
+        }  # fmt: skip
+
+    def wait(self) -> None:
+        version = -1
+        while not all(job.final for job in self.queue.jobs()):
+            version = self.queue.wait(version, 5)
+
+
+def _preset(folder: Path, words: str = WORDS) -> None:
+    (folder / "subjects" / "1").mkdir(parents=True)
+    for name, colour in (("face_man", "tan"), ("red coat", "red")):
+        Image.new("RGB", (20, 20), colour).save(folder / "subjects" / "1" / f"{name}.png")
+    (folder / "caption.txt").write_text(f"x;{words}")
+
+
+@pytest.fixture
+def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Stand]:
+    monkeypatch.setenv("LUMOSX_HOME", str(tmp_path))
+    _preset(tmp_path / "presets" / "01-test_man")
+    stand = _Stand(tmp_path)
+    yield stand
+    assert stand.queue.close(10)
+
+
+@pytest.fixture
+def scene(stand: _Stand) -> dict[str, Any]:
+    return stand.ask(do="choose", preset="01-test_man")["scene"]
+
+
+def test_the_page_begins_with_presets_engines_and_formats(stand: _Stand) -> None:
+    answer = stand.ask(do="begin")
+    mine = next(preset for preset in answer["presets"] if preset["name"] == "01-test_man")
+    assert mine["title"] == "Test man"
+    assert mine["about"] == "1 subject, 1 attribute"
+    assert len(mine["pictures"]) == 2
+    assert answer["engines"][0]["name"] == "nano"
+    assert answer["formats"][0] == {"value": "mp4", "title": "MP4"}
+
+
+def test_a_broken_preset_is_told_and_the_others_stay(stand: _Stand) -> None:
+    _preset(stand.home / "presets" / "broken")
+    (stand.home / "presets" / "broken" / "subjects" / "1" / "face_man.png").write_bytes(b"no picture")
+    presets = {preset["name"]: preset for preset in stand.ask(do="begin")["presets"]}
+    assert "face_man.png" in presets["broken"]["error"]
+    assert presets["01-test_man"]["error"] is None
+
+
+def test_a_preset_that_changes_is_read_anew(stand: _Stand) -> None:
+    assert stand.ask(do="choose", preset="01-test_man")["prompt"] == WORDS
+    (stand.home / "presets" / "01-test_man" / "caption.txt").write_text("x;Another man.")
+    assert stand.ask(do="choose", preset="01-test_man")["prompt"] == "Another man."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"do": "choose", "preset": "gone"},
+        {"do": "choose"},
+        {"do": "open", "path": ""},
+        {"do": "open", "path": "/no/such/place"},
+        {"do": "open", "path": "x\0y"},
+        {"do": "open_clip", "clip": "../../etc/passwd"},
+        {"do": "save", "clip": "gone.mp4", "format": "mp4"},
+        {"do": "clips", "limit": "many"},
+        {"do": "clips", "limit": 10**9},
+        {"do": "revise", "scene": {"prompt": 1}, "prompt": "x"},
+        {"do": "render", "scene": None, "prompt": "x", "settings": {}},
+        {"do": "fly"},
+        {},
+    ],
+)
+def test_a_mistake_is_answered_with_one_sentence(stand: _Stand, message: dict[str, Any]) -> None:
+    answer = stand.ask(**message)
+    assert set(answer) <= {"error", "field"}
+    assert answer["error"].endswith(".")
+    assert "fault" not in answer["error"] and "went wrong" not in answer["error"]  # noqa: PT018
+
+
+@pytest.mark.parametrize("message", [None, 3, "begin", ["begin"]])
+def test_what_is_no_message_is_answered_too(stand: _Stand, message: object) -> None:
+    assert "reload" in stand.desk.ask(message)["error"]
+
+
+def test_paths_are_for_this_machine_only(tmp_path: Path, stand: _Stand) -> None:
+    folder = tmp_path / "mine"
+    _preset(folder)
+    assert stand.ask(do="open", path=f' "{folder}" ')["title"] == "Mine"
+    remote = _Stand(tmp_path, local=False)
+    assert "same machine" in remote.ask(do="open", path=str(folder))["error"]
+
+
+def test_a_request_becomes_a_job_with_the_words_of_the_page(stand: _Stand, scene: dict[str, Any]) -> None:
+    words = "A man in a red coat, running."
+    answer = stand.ask(do="render", scene=scene, prompt=words, title="Run", settings=stand.settings())
+    stand.wait()
+    job = stand.queue.job(answer["job"])
+    assert job is not None
+    assert job.state is JobState.done
+    assert job.request.scene.prompt == words
+    assert job.request.settings.seed == 3
+    seen = stand.ask(do="look", version=-1)
+    assert seen["jobs"][0]["clip"]["builtin"] is True
+    assert not seen["busy"]
+    assert "jobs" not in stand.ask(do="look", version=seen["version"])
+
+
+def test_what_cannot_render_says_so_at_the_right_place(stand: _Stand, scene: dict[str, Any]) -> None:
+    ask = {"do": "render", "scene": scene, "prompt": WORDS, "title": "x"}
+    assert stand.ask(**ask, settings=stand.settings(num_inference_steps=0))["field"] == "num_inference_steps"
+    assert "red coat" in stand.ask(**{**ask, "prompt": "A man."}, settings=stand.settings())["error"]
+    assert "job" in stand.ask(**{**ask, "prompt": "A man."}, settings=stand.settings(), allow_unbound=True)
+    stand.missing = "Download the weights first."
+    assert stand.ask(**ask, settings=stand.settings()) == {"error": "Download the weights first.", "field": "engine"}
+    stand.missing = None
+    for picture in (stand.home / "pictures").rglob("*.png"):
+        picture.unlink()
+    assert "choose the scene again" in stand.ask(**ask, settings=stand.settings())["error"]
+
+
+def test_clips_are_listed_newest_first_and_saved_by_name(stand: _Stand, scene: dict[str, Any]) -> None:
+    assert stand.ask(do="clips", limit=5) == {"clips": [], "total": 0}
+    before = stand.ask(do="look")["clips_version"]
+    for seed in ("1", "2", "3"):
+        stand.ask(do="render", scene=scene, prompt=WORDS, title="Man", settings=stand.settings(seed=seed))
+        stand.wait()
+    assert stand.ask(do="look")["clips_version"] != before
+    listed = stand.ask(do="clips", limit=2)
+    assert listed["total"] == 3
+    assert [name.rsplit("-", 1)[1] for name in (clip["name"] for clip in listed["clips"])] == ["seed3.mp4", "seed2.mp4"]
+    name = listed["clips"][0]["name"]
+    assert stand.ask(do="save", clip=name, format="mp4") == {"url": f"studio/clip/{name}", "name": name}
+    assert stand.ask(do="save", clip=name, format="gif", pictures=False)["url"].startswith("studio/export/")
+    assert stand.saved == [("mp4", True), ("gif", False)]
+
+
+def test_a_fault_of_the_program_is_logged_and_told_plainly(stand: _Stand, caplog: pytest.LogCaptureFixture) -> None:
+    (stand.home / "clips").write_text("a file where the folder should be")
+    answer = stand.ask(do="clips", limit=5)
+    assert set(answer) == {"error"}
+    assert "Traceback" not in answer["error"]
+    assert "Traceback" in caplog.text
