@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.utils import logging as diffusers_logging
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
+from transformers.utils import logging as transformers_logging
 
 from engine.engines import engine_info
 from engine.errors import MachineError, WeightsError
@@ -111,6 +113,9 @@ def free_device_bytes(device: torch.device) -> int | None:
 
 def _load(folder: Path, component: str, load):
     """Load one component of a diffusers folder, damage and lack of memory told in a sentence."""
+    # Progress is told by the render itself.
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
     try:
         return load(folder / component)
     except torch.OutOfMemoryError as error:

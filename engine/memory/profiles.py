@@ -30,13 +30,18 @@ def choose_profile(name: str, device_type: str, free_device_bytes: int | None, *
     `free_device_bytes`: None where the device shares the computer's memory; `small`: a model that fits anywhere. Raises
     `InputError` for a name that does not exist.
     """
-    if name not in PROFILES:
-        raise InputError(f"There is no memory profile “{name}”; choose one of {', '.join(PROFILES)}.")
+    check_profile(name)
     if name != "auto":
         return name
     if small or device_type != "cuda" or free_device_bytes is None or free_device_bytes >= RESIDENT_BYTES:
         return "resident"
     return "offload" if free_device_bytes >= OFFLOAD_BYTES else "streamed"
+
+
+def check_profile(name: str) -> None:
+    """Raise `InputError` for a profile that does not exist."""
+    if name not in PROFILES:
+        raise InputError(f"There is no memory profile “{name}”; choose one of {', '.join(PROFILES)}.")
 
 
 def apply_profile(pipeline: LumosXPipeline, profile: str, device: torch.device) -> None:

@@ -6,7 +6,6 @@ import argparse
 import json
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -16,6 +15,7 @@ from engine.cancel import CancelToken
 from engine.codec import to_json
 from engine.engines import DEFAULT_ENGINE, engine_info, resolve_settings
 from engine.events import Event, Finished, Preview, Progress
+from engine.memory.profiles import check_profile
 from engine.request import RenderRequest, RenderSettings
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def settings_of(args: argparse.Namespace, source: Source) -> RenderSettings:
         "seed": args.seed,
         "profile": args.profile,
     }
+    if args.profile is not None:
+        check_profile(args.profile)
     return resolve_settings(engine, **{**kept, **{name: value for name, value in chosen.items() if value is not None}})
 
 
@@ -109,49 +111,39 @@ def _cancelled_by_signals(cancel: CancelToken) -> Iterator[None]:
 
 
 class _Terminal:
-    """One line on stderr that follows the render; the clip's path on stdout."""
+    """One line on stderr that follows the render where somebody watches it; the clip's path on stdout."""
 
     def __init__(self, title: str) -> None:
         self._live = sys.stderr.isatty()
-        self._last = ""
-        self._say(f"Rendering with {title}.")
+        self._title = title
 
     def __call__(self, event: Event) -> None:
         match event:
             case Progress():
-                self._progress(event)
+                self._show(self._line(event))
             case Preview():
                 pass
             case Finished():
-                self._say(f"Done in {event.clip.seconds:.1f} s.")
+                self._show("")
+                print(f"Made with {self._title} in {_duration(event.clip.seconds)}.", file=sys.stderr)
                 print(event.clip.path, flush=True)
 
-    def _progress(self, event: Progress) -> None:
-        text = STAGES.get(event.stage, event.stage)
-        if not self._live:
-            # A log gets a line per stage, not one per step.
-            if text != self._last:
-                self._say(text)
-            self._last = text
-            return
+    def _line(self, event: Progress) -> str:
+        text = f"{self._title}: {STAGES.get(event.stage, event.stage)}"
         if event.num_steps:
-            text += f", step {event.step} of {event.num_steps}"
+            text += f", {event.step} of {event.num_steps}"
         if event.seconds_left is not None:
             text += f", {_duration(event.seconds_left)} left"
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
-        self._last = text
+        return text
 
-    def _say(self, text: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{text}\n" if self._live else f"{text}\n")
-        sys.stderr.flush()
+    def _show(self, text: str) -> None:
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
 
 
 class _JsonLines:
     """Every event as a line of JSON on stdout; pictures of previews stay out."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -179,6 +171,8 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _duration(seconds: float) -> str:
     whole = round(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60:02d} s"
 
 

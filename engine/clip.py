@@ -1,0 +1,281 @@
+"""Clips on disk: written frame by frame under a temporary name, renamed when whole, never seen half-done."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import av
+import numpy as np
+import psutil
+from PIL import Image
+
+from engine.errors import InputError, OutputError
+from engine.files import output_error, write_atomically
+from engine.recipe import (
+    RECIPE_NAME,
+    WEBM_TAG,
+    Recipe,
+    append_to_mp4,
+    insert_into_gif,
+    pack,
+    read_recipe,
+    recipe_to_json,
+)
+
+__all__ = ["ClipWriter", "Recipe", "animated_preview", "check_target", "read_recipe", "remove_leftovers"]
+
+ENDINGS = (".mp4", ".webm", ".gif")
+_TEMPORARY = re.compile(r"\.lumosx-(\d+)-[0-9a-f]{8}(\.\w+)?")
+_CODECS = {
+    ".mp4": ("libx264", {"crf": "12", "preset": "medium"}),
+    ".webm": ("libvpx-vp9", {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"}),
+}
+
+
+class _Encoder(Protocol):
+    """Takes the frames of one file or folder; `finish` completes it, `abandon` lets go of it."""
+
+    def write(self, frame: np.ndarray) -> None: ...
+    def finish(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+def check_target(out: Path) -> None:
+    """Raise `InputError` or `OutputError` now for a target that could not be written later; creates nothing."""
+    if out.is_dir():
+        _check_folder(out)
+    elif out.suffix and out.suffix.lower() not in ENDINGS:
+        raise InputError(f"“{out.name}” has an unknown ending; use .mp4, .webm, .gif, or none for PNG frames.")
+    elif out.exists() and not out.suffix:
+        raise OutputError(f"“{out}” is a file; name a folder for PNG frames, or a clip with its ending.")
+    parent = out.parent
+    if not parent.is_dir():
+        raise OutputError(f"The folder “{parent}” does not exist; make it or choose another place.")
+    if not os.access(parent, os.W_OK):
+        raise OutputError(f"“{out}” cannot be written because it is not allowed there; choose another place.")
+
+
+def _check_folder(out: Path) -> None:
+    foreign = [file.name for file in out.iterdir() if not re.fullmatch(r"frame_\d+\.png|recipe\.json", file.name)]
+    if out.suffix.lower() in ENDINGS or foreign:
+        raise OutputError(f"“{out}” is a folder that holds other things; choose another name.")
+
+
+class ClipWriter:
+    """Writes one clip; use it in a `with` statement.
+
+    Leaving it normally puts the whole clip in its place, replacing an earlier one; leaving it by an exception puts
+    nothing there. `frame`s are uint8 `[height, width, 3]`. Raises `OutputError` for a full disk and the like.
+    """
+
+    def __init__(self, out: Path, *, width: int, height: int, fps: int, recipe: Recipe) -> None:
+        check_target(out)
+        self._out = out
+        self._recipe = recipe
+        self._ending = out.suffix.lower() if out.suffix.lower() in ENDINGS else ""
+        self._temporary = out.parent / f".lumosx-{os.getpid()}-{secrets.token_hex(4)}{self._ending}"
+        self._frames = 0
+        try:
+            self._encoder = self._open(width, height, fps)
+        except (OSError, av.FFmpegError) as error:
+            self._remove()
+            raise _failure(error, out) from error
+
+    def _open(self, width: int, height: int, fps: int) -> _Encoder:
+        if self._ending == ".gif":
+            return _GifEncoder(self._temporary, fps, self._recipe)
+        if self._ending:
+            return _VideoEncoder(self._temporary, self._ending, (width, height), fps, self._recipe)
+        return _FrameFolder(self._temporary, self._recipe)
+
+    def write(self, frame: np.ndarray) -> None:
+        """Add a frame."""
+        try:
+            self._encoder.write(frame)
+        except (OSError, av.FFmpegError) as error:
+            raise _failure(error, self._out) from error
+        self._frames += 1
+
+    def __enter__(self) -> ClipWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._encoder.finish()
+                self._check()
+                _sync(self._temporary)
+                _replace(self._temporary, self._out)
+            else:
+                self._encoder.abandon()
+        except (OSError, av.FFmpegError) as failure:
+            raise _failure(failure, self._out) from failure
+        finally:
+            self._remove()
+
+    def _check(self) -> None:
+        """The encoder's library only logs some failures of its last writes: count what arrived."""
+        if not self._ending or self._ending == ".gif":
+            return
+        with av.open(str(self._temporary)) as container:
+            arrived = sum(packet.size > 0 for packet in container.demux(video=0))
+        if arrived != self._frames:
+            raise OutputError(f"“{self._out}” could not be written whole; free some space and try again.")
+
+    def _remove(self) -> None:
+        if self._temporary.is_dir():
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+
+class _VideoEncoder:
+    """H.264 in mp4, VP9 in webm."""
+
+    def __init__(self, path: Path, ending: str, size: tuple[int, int], fps: int, recipe: Recipe) -> None:
+        self._path, self._ending, self._text = path, ending, recipe_to_json(recipe)
+        options = {"movflags": "+faststart", "fflags": "+bitexact"} if ending == ".mp4" else {"fflags": "+bitexact"}
+        self._container = av.open(str(path), "w", options=options)
+        self._container.metadata["title"] = "Made with LumosX Studio"
+        self._container.metadata["comment"] = recipe.statement
+        if ending == ".webm":
+            self._container.metadata[WEBM_TAG] = base64.b64encode(pack(self._text)).decode()
+        codec, settings = _CODECS[ending]
+        # One thread and no version strings: equal frames give equal files.
+        self._stream = self._container.add_stream(codec, rate=Fraction(fps), options={**settings, "flags": "+bitexact"})
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.thread_count = 1
+
+    def write(self, frame: np.ndarray) -> None:
+        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")))
+
+    def finish(self) -> None:
+        self._container.mux(self._stream.encode())
+        self._container.close()
+        if self._ending == ".mp4":
+            append_to_mp4(self._path, self._text)
+
+    def abandon(self) -> None:
+        # The file goes away: what the library fails to write into it does not matter any more.
+        with contextlib.suppress(OSError, av.FFmpegError):
+            self._container.close()
+
+
+class _GifEncoder:
+    """An endless gif with a palette of its own for every frame; holds the frames at one byte a pixel."""
+
+    def __init__(self, path: Path, fps: int, recipe: Recipe) -> None:
+        self._path, self._fps, self._recipe = path, fps, recipe
+        self._frames: list[Image.Image] = []
+
+    def write(self, frame: np.ndarray) -> None:
+        self._frames.append(Image.fromarray(frame).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
+
+    def finish(self) -> None:
+        first, *rest = self._frames
+        # Frames of a gif last whole hundredths of a second.
+        duration = max(20, round(100 / self._fps) * 10)
+        first.save(
+            self._path,
+            save_all=True,
+            append_images=rest,
+            duration=duration,
+            loop=0,
+            comment=self._recipe.statement.encode(),
+        )
+        insert_into_gif(self._path, recipe_to_json(self._recipe))
+
+    def abandon(self) -> None:
+        self._frames.clear()
+
+
+class _FrameFolder:
+    """PNG frames and the recipe in a folder."""
+
+    def __init__(self, path: Path, recipe: Recipe) -> None:
+        self._path, self._number = path, 0
+        path.mkdir()
+        self._recipe = recipe
+
+    def write(self, frame: np.ndarray) -> None:
+        Image.fromarray(frame).save(self._path / f"frame_{self._number:05d}.png")
+        self._number += 1
+
+    def finish(self) -> None:
+        text = json.dumps(json.loads(recipe_to_json(self._recipe)), ensure_ascii=False, indent=1)
+        write_atomically(self._path / RECIPE_NAME, text.encode())
+
+    def abandon(self) -> None:
+        pass
+
+
+def animated_preview(frames: Sequence[np.ndarray], fps: int) -> bytes:
+    """An endless animated WebP of frames uint8 `[H, W, 3]`."""
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    stream = io.BytesIO()
+    first.save(
+        stream, "WEBP", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, quality=75, method=2
+    )
+    return stream.getvalue()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what renders that were killed have begun in `folder`; those of living processes stay."""
+    if not folder.is_dir():
+        return
+    for path in folder.glob(".lumosx-*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or _renders(int(match[1])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            # Somebody else may tidy up at the same moment.
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _renders(pid: int) -> bool:
+    """Whether a process that could still be writing has this number."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _failure(error: OSError | av.FFmpegError, out: Path) -> OutputError:
+    if isinstance(error, OSError):
+        return output_error(error, out)
+    return output_error(OSError(error.errno, error.strerror), out)
+
+
+def _sync(path: Path) -> None:
+    """Make sure the content is on the disk before the name is."""
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _replace(temporary: Path, out: Path) -> None:
+    if out.is_dir():
+        old = temporary.with_name(f"{temporary.name}.old")
+        out.replace(old)
+        temporary.replace(out)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        temporary.replace(out)

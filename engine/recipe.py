@@ -1,0 +1,220 @@
+"""Recipes: the whole request of a clip, written into the clip's own file, and read back as a stranger's data.
+
+Where it lies: an mp4 ends in a `uuid` box that players pass over; a webm has a tag; a gif an application extension
+before its end; a folder of frames a `recipe.json`. The text is JSON, compressed everywhere but in the folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from engine.codec import from_json, to_json
+from engine.errors import InputError, UserError
+from engine.request import RenderRequest
+
+FORMAT = "lumosx-recipe"
+VERSION = 1
+MAX_RECIPE_BYTES = 64 * 2**20
+BOX_ID = uuid.UUID("6c756d6f-7378-4073-a172-656369706531").bytes
+WEBM_TAG = "LUMOSX_RECIPE"
+GIF_APPLICATION = b"LUMOSXST1.0"
+RECIPE_NAME = "recipe.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a clip was made. `pictures`: PNG files of the request's pictures and masks by id, empty if left out for
+    sharing; `engine_title`: the engine's name for people."""
+
+    request: RenderRequest
+    engine_version: str
+    weights_digest: str
+    engine_title: str
+    pictures: Mapping[str, bytes]
+
+    @property
+    def statement(self) -> str:
+        """What the file says about itself to everybody."""
+        return f"AI-generated with LumosX Studio {self.engine_version} ({self.engine_title})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    request: RenderRequest
+    engine_version: str
+    weights_digest: str
+    engine_title: str
+    pictures: dict[str, bytes]
+
+
+def recipe_to_json(recipe: Recipe) -> str:
+    """The recipe as text; the same for the same recipe."""
+    stored = _Stored(
+        request=recipe.request,
+        engine_version=recipe.engine_version,
+        weights_digest=recipe.weights_digest,
+        engine_title=recipe.engine_title,
+        pictures=dict(sorted(recipe.pictures.items())),
+    )
+    return json.dumps(
+        {"format": FORMAT, "version": VERSION, "statement": recipe.statement, "recipe": to_json(stored)},
+        ensure_ascii=False,
+    )
+
+
+def recipe_from_json(text: str) -> Recipe:
+    """Read and check a recipe. Raises `InputError`."""
+    try:
+        data: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError("The clip's recipe is damaged; render the scene anew.") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise InputError("The clip's recipe is damaged; render the scene anew.")
+    version = data.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise InputError("The clip was made by a newer version of this program; update to open it.")
+    try:
+        stored = from_json(_Stored, data.get("recipe"))
+    except UserError as error:
+        raise InputError(f"The clip's recipe cannot be read: {error}") from error
+    return Recipe(
+        request=stored.request,
+        engine_version=stored.engine_version,
+        weights_digest=stored.weights_digest,
+        engine_title=stored.engine_title,
+        pictures=stored.pictures,
+    )
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe of a clip of ours: mp4, webm, gif, or a folder of PNG frames. `InputError` for anything else."""
+    readers = {".mp4": _from_mp4, ".webm": _from_webm, ".gif": _from_gif}
+    try:
+        if path.is_dir():
+            packed = (path / RECIPE_NAME).read_bytes()[:MAX_RECIPE_BYTES] if (path / RECIPE_NAME).is_file() else None
+            text = None if packed is None else packed.decode("utf-8")
+        else:
+            reader = readers.get(path.suffix.lower())
+            found = None if reader is None else reader(path)
+            text = None if found is None else unpack(found)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"The clip “{path}” cannot be read ({reason}); check its name and permissions.") from error
+    except (ValueError, zlib.error, IndexError) as error:
+        raise InputError(f"The clip “{path}” is damaged; choose another file.") from error
+    if text is None:
+        raise InputError(
+            f"“{path}” holds no recipe: it was not made by this program, or another program saved it anew."
+        )
+    return recipe_from_json(text)
+
+
+def pack(text: str) -> bytes:
+    """Compress a recipe for a file."""
+    return zlib.compress(text.encode("utf-8"), 6)
+
+
+def unpack(packed: bytes) -> str:
+    """Undo `pack`; `ValueError` for what would grow beyond the limit."""
+    decompressor = zlib.decompressobj()
+    data = decompressor.decompress(packed, MAX_RECIPE_BYTES)
+    if decompressor.unconsumed_tail:
+        raise ValueError("the recipe is larger than any recipe")
+    return data.decode("utf-8")
+
+
+def append_to_mp4(path: Path, text: str) -> None:
+    """Add the recipe as a `uuid` box at the end of a finished mp4."""
+    packed = pack(text)
+    with path.open("ab") as stream:
+        stream.write((8 + 16 + len(packed)).to_bytes(4, "big") + b"uuid" + BOX_ID + packed)
+
+
+def _from_mp4(path: Path) -> bytes | None:
+    with path.open("rb") as stream:
+        for kind, size in _boxes(stream):
+            if kind == b"uuid" and 16 <= size <= MAX_RECIPE_BYTES and stream.read(16) == BOX_ID:
+                return stream.read(size - 16)
+    return None
+
+
+def _boxes(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Kinds and content sizes of an mp4's top-level boxes, the stream standing at each content in turn."""
+    position, end = 0, stream.seek(0, 2)
+    while position + 8 <= end:
+        stream.seek(position)
+        header = stream.read(8)
+        size, kind, head = int.from_bytes(header[:4], "big"), header[4:], 8
+        if size == 1:
+            size, head = int.from_bytes(stream.read(8), "big"), 16
+        if size == 0:
+            size = end - position
+        if size < head or position + size > end:
+            raise ValueError("a box leads out of the file")
+        yield kind, size - head
+        position += size
+
+
+def _from_webm(path: Path) -> bytes | None:
+    import av
+
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            text = container.metadata.get(WEBM_TAG)
+    except av.FFmpegError as error:
+        raise ValueError(str(error)) from error
+    return None if text is None else base64.b64decode(text, validate=True)
+
+
+def insert_into_gif(path: Path, text: str) -> None:
+    """Add the recipe as an application extension before the end of a finished gif."""
+    packed = pack(text)
+    blocks = b"".join(bytes([len(packed[at : at + 255])]) + packed[at : at + 255] for at in range(0, len(packed), 255))
+    with path.open("r+b") as stream:
+        stream.seek(-1, 2)
+        if stream.read(1) != b";":
+            raise ValueError("the gif has no end")
+        stream.seek(-1, 2)
+        stream.write(b"\x21\xff\x0b" + GIF_APPLICATION + blocks + b"\0;")
+
+
+def _from_gif(path: Path) -> bytes | None:
+    with path.open("rb") as stream:
+        header = stream.read(13)
+        if header[:6] not in (b"GIF87a", b"GIF89a"):
+            raise ValueError("no gif")
+        stream.seek(_table_bytes(header[10]), 1)
+        while (kind := stream.read(1)) != b";":
+            if kind == b"\x21":
+                label = stream.read(1)
+                if label == b"\xff" and stream.read(stream.read(1)[0]) == GIF_APPLICATION:
+                    return b"".join(_gif_blocks(stream))
+            elif kind == b",":
+                stream.seek(_table_bytes(stream.read(9)[8]) + 1, 1)
+            else:
+                raise ValueError("an unknown block")
+            for _ in _gif_blocks(stream):
+                pass
+    return None
+
+
+def _table_bytes(flags: int) -> int:
+    """Size of the colour table that a gif's flags announce."""
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _gif_blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """Sub-blocks up to the empty one that ends them."""
+    total = 0
+    while size := stream.read(1)[0]:
+        total += size
+        if total > MAX_RECIPE_BYTES:
+            raise ValueError("a block is larger than any recipe")
+        yield stream.read(size)
