@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +185,7 @@ def _run(out: Path, task: _Task, on_bytes: Callable[[int], None]) -> dict[str, F
 
 def _plan(bundle: Bundle, shard_bytes: int) -> list[_Task]:
     """Open and check every part; nothing is written before all of them are known to be right."""
-    from diffusers import AutoencoderKLWan
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
     from transformers import UMT5Config, UMT5EncoderModel
 
     from engine.model.transformer import LumosXTransformer3DModel
@@ -275,7 +275,7 @@ def _tokenizer_task(bundle: Bundle, vocab_size: int) -> tuple[_Task, str]:
 
 
 @contextmanager
-def _tokenizer_errors(folder: Path) -> Iterator[None]:
+def _tokenizer_errors(folder: Path) -> Generator[None, None, None]:
     try:
         yield
     except Exception as error:  # the tokenizers library raises bare Exception for a damaged file

@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -89,7 +89,9 @@ class HuggingFaceHub:
         self, repository: str, revision: str, file: RemoteFile, target: Path, on_bytes: Callable[[int], None]
     ) -> None:
         from huggingface_hub import hf_hub_url
-        from huggingface_hub.errors import HTTPError
+
+        # Of whichever HTTP library huggingface_hub is built on.
+        from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
         url = hf_hub_url(repository, file.path, revision=revision, endpoint=self._endpoint)
         with explained(target):
@@ -155,9 +157,13 @@ def _is_passing(error: BaseException) -> bool:
 
 
 @contextmanager
-def _network_errors(repository: str) -> Iterator[None]:
+def _network_errors(repository: str) -> Generator[None, None, None]:
     """One sentence for whatever goes wrong on the way; the library's own warnings are kept off the screen."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+        OfflineModeIsEnabled,
+    )
 
     logger = logging.getLogger("huggingface_hub")
     level = logger.level

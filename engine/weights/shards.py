@@ -11,11 +11,15 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from engine.weights.dcp import TensorInfo
 from engine.weights.files import FileRecord, explained, record_file, write_json
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 SHARD_BYTES = 1_000_000_000
 _NAMES = {
@@ -90,7 +94,7 @@ def _write_file(
             values = read(name).contiguous()
             if tuple(values.shape) != info.shape or values.dtype != info.dtype:
                 raise ValueError(f"{name} is {tuple(values.shape)} {values.dtype}, announced was {info}")
-            data = memoryview(values.reshape(-1).view(torch.uint8).numpy())
+            data = memoryview(cast("Buffer", values.reshape(-1).view(torch.uint8).numpy()))
             digest.update(data)
             stream.write(data)
             on_bytes(len(data))

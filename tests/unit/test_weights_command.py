@@ -84,7 +84,12 @@ def test_remove_asks(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
     downloads.mkdir(parents=True)
     answers = iter(["", "no", "y"])
     asked: list[str] = []
-    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or next(answers))
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return next(answers)
+
+    monkeypatch.setattr("builtins.input", answer)
     _weights("remove", "lumosx")
     _weights("remove", "lumosx")
     assert downloads.exists()

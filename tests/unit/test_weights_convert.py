@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_the_converted_folder_is_a_pipeline(form: str, shard_bytes: int, tmp_pat
     assert _equal(pipeline.transformer, to_diffusers_network(network_state()))
     assert _equal(pipeline.vae, to_diffusers_vae({"model_state": vae_state()}))
     assert _equal(pipeline.text_encoder, to_transformers_umt5(text_state()))
-    assert pipeline.config.text_tokens == 64
+    assert dict(pipeline.config)["text_tokens"] == 64
     assert pipeline.tokenizer("word3 word36 unheard").input_ids == [6, 39, 2, 1]
     assert bool(list((out / "transformer").glob("*.index.json"))) == (shard_bytes < 1e9)
     shards = [file.stat().st_size for file in out.rglob("*.safetensors")]
@@ -219,6 +220,7 @@ def test_cancelled_in_the_middle_then_finished(bundle: Path, tmp_path: Path) -> 
 _SLOW_RUN = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from engine.weights.convert import convert_bundle
 
 def watch(progress):
@@ -249,6 +251,13 @@ def test_killed_in_the_middle_then_finished(bundle: Path, tmp_path: Path) -> Non
     assert _equal(LumosXPipeline.from_pretrained(out).transformer, to_diffusers_network(network_state()))
 
 
+def _free(num_bytes: int) -> Callable[[Path], SimpleNamespace]:
+    def usage(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=num_bytes)
+
+    return usage
+
+
 def test_targets_that_cannot_be_used(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file: choose a folder"):
@@ -259,8 +268,7 @@ def test_targets_that_cannot_be_used(bundle: Path, tmp_path: Path, monkeypatch: 
         convert_bundle(bundle, tmp_path / "full")
     with pytest.raises(OutputError, match="Cannot write"):
         convert_bundle(bundle, tmp_path / "file" / "below")
-    small = shutil.disk_usage(tmp_path)._replace(free=5_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: small)
+    monkeypatch.setattr(shutil, "disk_usage", _free(5_000_000))
     with pytest.raises(OutputError, match=r"needs \d+\.\d MB in .* but only 5\.0 MB are free"):
         convert_bundle(bundle, tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -282,6 +290,7 @@ def test_a_disk_that_fills_up(bundle: Path, tmp_path: Path) -> None:
 _MEASURED_RUN = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from engine.weights import convert
 
 def peak():

@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -66,7 +66,7 @@ class LoopbackHub(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: LoopbackHub
+    server: LoopbackHub  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def log_message(self, format: str, *args: Any) -> None: ...
 
@@ -115,7 +115,7 @@ def _listing(repository: str, content: dict[str, bytes]) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(server: LoopbackHub) -> Iterator[LoopbackHub]:
+def serving(server: LoopbackHub) -> Generator[LoopbackHub, None, None]:
     """The hub answers while the block runs."""
     with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -131,13 +131,16 @@ def hub() -> Iterator[LoopbackHub]:
         yield server
 
 
+def _no_sleep(_: float) -> None: ...
+
+
 @pytest.fixture(autouse=True)
 def only_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library may reach this hub though tests are offline otherwise, by no proxy, and without waiting."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub_module, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(hub_module, "time", SimpleNamespace(sleep=_no_sleep))
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -329,11 +332,17 @@ def test_names_that_would_leave_the_folder_are_ignored(hub: LoopbackHub, tmp_pat
     assert not (tmp_path / "escaped").exists()
 
 
+def _free(num_bytes: int) -> Callable[[Path], SimpleNamespace]:
+    def usage(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=num_bytes)
+
+    return usage
+
+
 def test_too_little_space_is_said_before_anything_is_fetched(
     hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = shutil.disk_usage(tmp_path)._replace(free=600_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: small)
+    monkeypatch.setattr(shutil, "disk_usage", _free(600_000))
     with pytest.raises(
         OutputError, match=r"needs 1\.0 MB in .*got, but only 600\.0 kB are free: free 43\d\.\d kB or set"
     ):
