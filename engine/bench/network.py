@@ -5,12 +5,15 @@ treats all three alike. Every pass is one step without guidance. All blocks of t
 an accelerator times a few of them and the parts around them, and multiplies; all the weights are in memory regardless.
 """
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
+
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -18,7 +21,7 @@ from typing import Any
 
 import psutil
 import torch
-from diffusers import WanTransformer3DModel
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
 from engine.bench.published_form import use_published_form
 from engine.model.transformer import LumosXTransformer3DModel
@@ -204,7 +207,7 @@ def _timed(form: _Form, layers: int) -> float:
 
 
 @contextmanager
-def _first_blocks(model: torch.nn.Module, count: int) -> Iterator[None]:
+def _first_blocks(model: torch.nn.Module, count: int) -> Generator[None]:
     """The network without its later blocks, which stay in memory."""
     blocks = model.blocks
     assert isinstance(blocks, torch.nn.ModuleList)

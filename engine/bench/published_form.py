@@ -4,6 +4,9 @@ Nothing renders with this. It is the yardstick of `bench network`, and the secon
 the grouped attention of `engine.model.attention` computes the same.
 """
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 from functools import lru_cache

@@ -4,16 +4,20 @@ Each stage is a method of its own, because whoever runs a render keeps the resul
 reference latents depend on neither seed nor step) and lets their networks go. Knows nothing of scenes, files or users.
 """
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
-from diffusers.loaders import WanLoraLoaderMixin
+from diffusers.loaders.lora_pipeline import WanLoraLoaderMixin
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
@@ -40,6 +44,15 @@ class Conditioning:
     reference_latents: torch.Tensor | None = None
     groups: tuple[int, ...] = ()
     text_masks: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One finished sampling step: index, latents after it, and an estimate of what they are without noise."""
+
+    index: int
+    latents: torch.Tensor
+    clean: torch.Tensor
 
 
 class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
@@ -130,7 +143,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         return mean, std
 
     @torch.no_grad()
-    def denoise(
+    def sample(
         self,
         noise: torch.Tensor,
         conditioning: Conditioning,
@@ -139,12 +152,11 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         guidance_scale: float,
         shift: float,
         relations: Relations = PUBLISHED,
-        on_step: StepCallback | None = None,
-    ) -> torch.Tensor:
-        """Sample: turn standard normal `noise` `[B, C, T, h, w]`, a row per seed, into clean float32 latents.
+    ) -> Generator[Step]:
+        """Turn standard normal `noise` `[B, C, T, h, w]`, a row per seed, into clean latents, step by step.
 
-        Guidance takes two passes, references in both; with `guidance_scale` 1 only one. Whatever `on_step` raises ends
-        the run.
+        Guidance takes two passes, references in both; with `guidance_scale` 1 only one. Whoever stops asking for steps
+        ends the run.
         """
         device = self._execution_device
         dtype = self._compute_dtype()
@@ -166,11 +178,21 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
                 velocity = self._velocity(latents, timestep[None], contexts, guidance_scale, arguments)
                 clean = latents - self.scheduler.sigmas[step].to(device) * velocity
                 latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
-                if on_step is not None:
-                    on_step(step, latents, clean)
+                yield Step(step, latents, clean)
         finally:
             # Step caches and offload hooks must not carry a run, least of all one broken off, into the next.
             self.maybe_free_model_hooks()
+
+    def denoise(
+        self, noise: torch.Tensor, conditioning: Conditioning, *, on_step: StepCallback | None = None, **options: Any
+    ) -> torch.Tensor:
+        """Run `sample` (its options) to the end: clean float32 latents. Whatever `on_step` raises ends the run."""
+        latents = noise
+        with closing(self.sample(noise, conditioning, **options)) as steps:
+            for step in steps:
+                latents = step.latents
+                if on_step is not None:
+                    on_step(step.index, step.latents, step.clean)
         return latents
 
     def _velocity(

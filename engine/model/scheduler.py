@@ -1,5 +1,8 @@
 """The published noise schedule on diffusers' DPM-Solver++."""
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportAttributeAccessIssue=false, reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 import numpy as np

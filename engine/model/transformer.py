@@ -1,5 +1,8 @@
 """The relational video transformer: diffusers' Wan network with references, groups and bindings. No new parameters."""
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIncompatibleMethodOverride=false, reportOptionalCall=false
+
 from __future__ import annotations
 
 from typing import Any, ClassVar
@@ -17,7 +20,7 @@ from diffusers.models.transformers.transformer_wan import (
     WanTransformer3DModel,
     WanTransformerBlock,
 )
-from diffusers.utils import apply_lora_scale
+from diffusers.utils.peft_utils import apply_lora_scale
 
 from engine.model.attention import (
     Binding,
@@ -273,6 +276,7 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
 def _as_input(states: torch.Tensor, layer: torch.nn.Module) -> torch.Tensor:
     """Cast to the dtype a linear layer computes in; a quantised layer casts for itself."""
     weight = layer.weight
+    assert isinstance(weight, torch.Tensor)
     return states.to(weight.dtype) if weight.is_floating_point() and weight.element_size() > 1 else states
 
 

@@ -1,5 +1,8 @@
 """What users of diffusers' Wan rely on goes on working with the relational network, each shown on a tiny real one."""
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false, reportPrivateImportUsage=false, reportPrivateUsage=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

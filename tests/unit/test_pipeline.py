@@ -1,7 +1,11 @@
 """The whole pipeline of tiny real parts: repeatable, right in batches, and usable after whatever went wrong."""
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false, reportPrivateImportUsage=false, reportPrivateUsage=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +13,7 @@ import pytest
 import torch
 from diffusers.hooks import FirstBlockCacheConfig
 
-from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
+from engine.model.pipeline import Conditioning, LumosXPipeline, Step, draw_noise
 from engine.model.transformer import LumosXTransformer3DModel
 from tests.unit.tiny_network import CHANNELS, TEXT_DIM, WORDS
 from tests.unit.tiny_pipeline import FRAMES, HEIGHT, STEPS, WIDTH, Call, tiny_pipeline
@@ -130,6 +134,25 @@ def test_a_run_broken_off_leaves_nothing_in_a_step_cache() -> None:
     with pytest.raises(Stop):
         pipeline("a woman", None, num_inference_steps=STEPS, width=WIDTH, height=HEIGHT, num_frames=9, on_step=on_step)
     assert torch.equal(denoise(pipeline), expected)
+
+
+def test_steps_can_be_asked_for_one_by_one_and_left() -> None:
+    pipeline = tiny_pipeline()
+    pipeline.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e9))
+    expected = denoise(pipeline)
+    noise = draw_noise(pipeline.latent_shape(WIDTH, HEIGHT, FRAMES), (0,))
+
+    def steps() -> Generator[Step]:
+        return pipeline.sample(noise, conditioning(pipeline), num_inference_steps=STEPS, guidance_scale=3.0, shift=8.0)
+
+    left = steps()
+    assert next(left).index == 0
+    assert torch.is_grad_enabled()
+    left.close()
+    whole = list(steps())
+    assert [step.index for step in whole] == list(range(STEPS))
+    assert torch.equal(whole[-1].latents, expected)
+    assert not whole[-1].latents.requires_grad
 
 
 def test_without_a_text_encoder_ready_embeddings_serve() -> None:

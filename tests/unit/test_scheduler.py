@@ -1,5 +1,8 @@
 """The published grid, exact, and the solver on problems whose answer is known."""
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from fractions import Fraction

@@ -1,5 +1,8 @@
 """Real networks at tiny size with weights that make every relation matter, and inputs that fit them."""
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,8 @@
 """A whole `LumosXPipeline` of real, tiny parts with random weights."""
 
+# diffusers sets configuration at run time and types its extension points for its own classes only.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
