@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention
 
 from engine.model.attention import RelationalContext, apply_rotary, mcam_bias
@@ -43,7 +43,9 @@ class MaskedSelfAttnProcessor:
         mask = None
         if context is not None and context.relations.self_attention:
             mask = csam_mask(context.layout).to(query.device)[None, None]
-        out = dispatch_attention_fn(query, key, value, attn_mask=mask).flatten(2, 3)
+        out = dispatch_attention_fn(query, key, value, attn_mask=mask, backend=AttentionBackendName.NATIVE).flatten(
+            2, 3
+        )
         return attn.to_out[0](out.type_as(query))
 
 
@@ -72,7 +74,9 @@ class BiasedCrossAttnProcessor:
             bound = mcam_bias(rows, key, context.binding, 0, layout).transpose(1, 2).flatten(2, 3)
             free = bound.new_zeros(query.shape[0], attn.heads, layout.video_tokens, key.shape[1])
             bias = torch.cat([free, bound], dim=2)
-        out = dispatch_attention_fn(query, key, value, attn_mask=bias).flatten(2, 3)
+        out = dispatch_attention_fn(query, key, value, attn_mask=bias, backend=AttentionBackendName.NATIVE).flatten(
+            2, 3
+        )
         return attn.to_out[0](out.type_as(query))
 
 
