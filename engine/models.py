@@ -65,12 +65,12 @@ class EngineModel:
         """VAE, network and schedule, placed as the profile says; loaded once."""
         if self._pipeline is None:
             vae = _load(
-                self.folder, "vae", lambda path: AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32)
+                self.folder, "vae", lambda path: AutoencoderKLWan.from_pretrained(path, dtype=torch.float32)
             )
             network = _load(
                 self.folder,
                 "transformer",
-                lambda path: LumosXTransformer3DModel.from_pretrained(path, torch_dtype=self.dtype),
+                lambda path: LumosXTransformer3DModel.from_pretrained(path, dtype=self.dtype),
             )
             pipeline = LumosXPipeline(
                 self.tokenizer, None, vae.eval(), network.eval(), LumosXScheduler(), text_tokens=self.text_tokens
