@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import io
 import json
@@ -19,19 +18,20 @@ from typing import Protocol
 import av
 import numpy as np
 import psutil
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from engine.errors import InputError, OutputError
-from engine.files import output_error, write_atomically
+from engine.files import output_error, write_atomically, writing
 from engine.recipe import (
     RECIPE_NAME,
-    WEBM_TAG,
     Recipe,
     append_to_mp4,
     insert_into_gif,
-    pack,
     read_recipe,
     recipe_to_json,
+    webm_tags,
 )
 
 __all__ = ["ClipWriter", "Recipe", "animated_preview", "check_target", "read_recipe", "remove_leftovers"]
@@ -41,6 +41,14 @@ _TEMPORARY = re.compile(r"\.lumosx-(\d+)-[0-9a-f]{8}(\.\w+)?")
 _CODECS = {
     ".mp4": ("libx264", {"crf": "12", "preset": "medium"}),
     ".webm": ("libvpx-vp9", {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"}),
+}
+# Without tags every player guesses its own colours for small pictures.
+_YUV = {
+    "format": "yuv420p",
+    "dst_colorspace": Colorspace.ITU709,
+    "dst_color_range": ColorRange.MPEG,
+    "dst_color_trc": ColorTrc.BT709,
+    "dst_color_primaries": ColorPrimaries.BT709,
 }
 
 
@@ -53,7 +61,16 @@ class _Encoder(Protocol):
 
 
 def check_target(out: Path) -> None:
-    """Raise `InputError` or `OutputError` now for a target that could not be written later; creates nothing."""
+    """Raise `InputError` or `OutputError` now for a target that could not be written later; leaves nothing behind."""
+    with writing(out):
+        _check_name(out)
+        # Permissions, mounts and quotas are asked by trying: what they say beforehand is not always so.
+        probe = _temporary_name(out)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+
+
+def _check_name(out: Path) -> None:
     if out.is_dir():
         _check_folder(out)
     elif out.suffix and out.suffix.lower() not in ENDINGS:
@@ -63,8 +80,14 @@ def check_target(out: Path) -> None:
     parent = out.parent
     if not parent.is_dir():
         raise OutputError(f"The folder “{parent}” does not exist; make it or choose another place.")
-    if not os.access(parent, os.W_OK):
-        raise OutputError(f"“{out}” cannot be written because it is not allowed there; choose another place.")
+    # The temporary name is short: without this a name that is too long would be found out at the very end.
+    out.exists()
+
+
+def _temporary_name(out: Path) -> Path:
+    """A hidden name beside `out`; absolute, because the encoder's library takes “a:b” for a protocol."""
+    ending = out.suffix.lower() if out.suffix.lower() in ENDINGS else ""
+    return out.absolute().parent / f".lumosx-{os.getpid()}-{secrets.token_hex(4)}{ending}"
 
 
 def _check_folder(out: Path) -> None:
@@ -85,7 +108,7 @@ class ClipWriter:
         self._out = out
         self._recipe = recipe
         self._ending = out.suffix.lower() if out.suffix.lower() in ENDINGS else ""
-        self._temporary = out.parent / f".lumosx-{os.getpid()}-{secrets.token_hex(4)}{self._ending}"
+        self._temporary = _temporary_name(out)
         self._frames = 0
         try:
             self._encoder = self._open(width, height, fps)
@@ -153,16 +176,22 @@ class _VideoEncoder:
         self._container.metadata["title"] = "Made with LumosX Studio"
         self._container.metadata["comment"] = recipe.statement
         if ending == ".webm":
-            self._container.metadata[WEBM_TAG] = base64.b64encode(pack(self._text)).decode()
+            self._container.metadata.update(webm_tags(self._text))
         codec, settings = _CODECS[ending]
         # One thread and no version strings: equal frames give equal files.
         self._stream = self._container.add_stream(codec, rate=Fraction(fps), options={**settings, "flags": "+bitexact"})
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
+        self._stream.codec_context.colorspace = _YUV["dst_colorspace"]
+        self._stream.codec_context.color_range = _YUV["dst_color_range"]
+        self._stream.codec_context.color_trc = _YUV["dst_color_trc"]
+        self._stream.codec_context.color_primaries = _YUV["dst_color_primaries"]
+        self._colours = VideoReformatter()
 
     def write(self, frame: np.ndarray) -> None:
-        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")))
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
+        self._container.mux(self._stream.encode(self._colours.reformat(picture, **_YUV)))
 
     def finish(self) -> None:
         self._container.mux(self._stream.encode())
@@ -211,9 +240,12 @@ class _FrameFolder:
         self._path, self._number = path, 0
         path.mkdir()
         self._recipe = recipe
+        # Frames travel alone, too: each says what it is.
+        self._said = PngInfo()
+        self._said.add_text("Comment", recipe.statement)
 
     def write(self, frame: np.ndarray) -> None:
-        Image.fromarray(frame).save(self._path / f"frame_{self._number:05d}.png")
+        Image.fromarray(frame).save(self._path / f"frame_{self._number:05d}.png", pnginfo=self._said)
         self._number += 1
 
     def finish(self) -> None:
@@ -254,8 +286,10 @@ def _renders(pid: int) -> bool:
     """Whether a process that could still be writing has this number."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return True  # somebody else's, and alive
 
 
 def _failure(error: OSError | av.FFmpegError, out: Path) -> OutputError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from engine import __version__
 from engine.engines import engine_info
 from engine.pictures import PictureStore, encode_png, model_picture, picture_id, prepare_reference
-from engine.recipe import Recipe
+from engine.recipe import MAX_PICTURES_BYTES, Recipe
 from engine.request import RenderRequest, RenderSettings
 from engine.scene import Reference
 from engine.scene_file import with_references
@@ -25,13 +25,11 @@ def make_recipe(request: RenderRequest, pictures: PictureStore | None, weights_d
     """
     found: dict[str, bytes] = {}
     if pictures is not None:
-
-        def ready(reference: Reference) -> Reference:
-            picture, png = _portable(reference, pictures, request.settings)
-            found[picture] = png
-            return replace(reference, image=picture, mask=None)
-
-        request = replace(request, scene=with_references(request.scene, ready))
+        portable, found = _with_pictures(request, pictures, MAX_PICTURE_PIXELS)
+        if sum(map(len, found.values())) > MAX_PICTURES_BYTES:
+            canvas = request.settings.width * request.settings.height
+            portable, found = _with_pictures(request, pictures, canvas)
+        request = portable
     return Recipe(
         request=request,
         engine_version=__version__,
@@ -41,8 +39,24 @@ def make_recipe(request: RenderRequest, pictures: PictureStore | None, weights_d
     )
 
 
-def _portable(reference: Reference, pictures: PictureStore, settings: RenderSettings) -> tuple[str, bytes]:
+def _with_pictures(
+    request: RenderRequest, pictures: PictureStore, max_pixels: int
+) -> tuple[RenderRequest, dict[str, bytes]]:
+    """The request with references as the model sees them, and their PNG files by id."""
+    found: dict[str, bytes] = {}
+
+    def ready(reference: Reference) -> Reference:
+        picture, png = _portable(reference, pictures, request.settings, max_pixels)
+        found[picture] = png
+        return replace(reference, image=picture, mask=None)
+
+    return replace(request, scene=with_references(request.scene, ready)), found
+
+
+def _portable(
+    reference: Reference, pictures: PictureStore, settings: RenderSettings, max_pixels: int
+) -> tuple[str, bytes]:
     pixels = model_picture(reference, pictures)
-    if pixels.shape[0] * pixels.shape[1] > MAX_PICTURE_PIXELS:
+    if pixels.shape[0] * pixels.shape[1] > max_pixels:
         pixels = prepare_reference(pixels, settings.width, settings.height)
     return picture_id(pixels), encode_png(pixels)

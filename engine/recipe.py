@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,13 @@ from engine.request import RenderRequest
 FORMAT = "lumosx-recipe"
 VERSION = 1
 MAX_RECIPE_BYTES = 64 * 2**20
+MAX_PICTURES_BYTES = 40 * 2**20
+"""Of all pictures of a recipe together; as base64, and with the scene, they stay below `MAX_RECIPE_BYTES`."""
+MAX_BOXES = 4096
 BOX_ID = uuid.UUID("6c756d6f-7378-4073-a172-656369706531").bytes
 WEBM_TAG = "LUMOSX_RECIPE"
+WEBM_TAG_BYTES = 4 * 2**20
+"""Readers of webm pass over longer tags, so a long recipe takes several."""
 GIF_APPLICATION = b"LUMOSXST1.0"
 RECIPE_NAME = "recipe.json"
 
@@ -31,13 +37,26 @@ RECIPE_NAME = "recipe.json"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a clip was made. `pictures`: PNG files of the request's pictures and masks by id, empty if left out for
-    sharing; `engine_title`: the engine's name for people."""
+    sharing; `engine_title`: the engine's name for people.
+
+    Raises `InputError` for pictures that are too large to travel or belong to no reference.
+    """
 
     request: RenderRequest
     engine_version: str
     weights_digest: str
     engine_title: str
     pictures: Mapping[str, bytes]
+
+    def __post_init__(self) -> None:
+        references = self.request.scene.references()
+        known = {reference.image for reference in references} | {reference.mask for reference in references}
+        if not known.issuperset(self.pictures):
+            raise InputError("The clip's recipe has a picture that belongs to nothing in its scene; it is not opened.")
+        if sum(map(len, self.pictures.values())) > MAX_PICTURES_BYTES:
+            raise InputError(
+                "The scene's pictures are too large to travel in a clip; scale them down, or render without pictures."
+            )
 
     @property
     def statement(self) -> str:
@@ -80,6 +99,8 @@ def recipe_from_json(text: str) -> Recipe:
     version = data.get("version")
     if isinstance(version, int) and version > VERSION:
         raise InputError("The clip was made by a newer version of this program; update to open it.")
+    if version != VERSION:
+        raise InputError("The clip's recipe is damaged; render the scene anew.")
     try:
         stored = from_json(_Stored, data.get("recipe"))
     except UserError as error:
@@ -98,8 +119,7 @@ def read_recipe(path: Path) -> Recipe:
     readers = {".mp4": _from_mp4, ".webm": _from_webm, ".gif": _from_gif}
     try:
         if path.is_dir():
-            packed = (path / RECIPE_NAME).read_bytes()[:MAX_RECIPE_BYTES] if (path / RECIPE_NAME).is_file() else None
-            text = None if packed is None else packed.decode("utf-8")
+            text = _from_folder(path)
         else:
             reader = readers.get(path.suffix.lower())
             found = None if reader is None else reader(path)
@@ -137,6 +157,17 @@ def append_to_mp4(path: Path, text: str) -> None:
         stream.write((8 + 16 + len(packed)).to_bytes(4, "big") + b"uuid" + BOX_ID + packed)
 
 
+def _from_folder(folder: Path) -> str | None:
+    path = folder / RECIPE_NAME
+    if not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        data = stream.read(MAX_RECIPE_BYTES + 1)
+    if len(data) > MAX_RECIPE_BYTES:
+        raise ValueError("the recipe is larger than any recipe")
+    return data.decode("utf-8")
+
+
 def _from_mp4(path: Path) -> bytes | None:
     with path.open("rb") as stream:
         for kind, size in _boxes(stream):
@@ -146,9 +177,11 @@ def _from_mp4(path: Path) -> bytes | None:
 
 
 def _boxes(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Kinds and content sizes of an mp4's top-level boxes, the stream standing at each content in turn."""
+    """Kinds and content sizes of an mp4's first top-level boxes, the stream standing at each content in turn."""
     position, end = 0, stream.seek(0, 2)
-    while position + 8 <= end:
+    for _ in range(MAX_BOXES):
+        if position + 8 > end:
+            return
         stream.seek(position)
         header = stream.read(8)
         size, kind, head = int.from_bytes(header[:4], "big"), header[4:], 8
@@ -166,11 +199,20 @@ def _from_webm(path: Path) -> bytes | None:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
-            text = container.metadata.get(WEBM_TAG)
+        # The format is named and the file handed over open: a playlist in disguise leads nowhere.
+        with path.open("rb") as file, av.open(file, format="matroska", metadata_errors="ignore") as container:
+            tags = dict(container.metadata)
     except av.FFmpegError as error:
         raise ValueError(str(error)) from error
-    return None if text is None else base64.b64decode(text, validate=True)
+    parts = [tags[name] for name in sorted(tags) if re.fullmatch(rf"{WEBM_TAG}_\d\d", name)]
+    return base64.b64decode("".join(parts), validate=True) if parts else None
+
+
+def webm_tags(text: str) -> dict[str, str]:
+    """The recipe as tags of a webm."""
+    code = base64.b64encode(pack(text)).decode()
+    starts = range(0, len(code), WEBM_TAG_BYTES)
+    return {f"{WEBM_TAG}_{number:02d}": code[at : at + WEBM_TAG_BYTES] for number, at in enumerate(starts)}
 
 
 def insert_into_gif(path: Path, text: str) -> None:

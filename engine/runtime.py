@@ -84,13 +84,14 @@ class Engine:
         yield _begin("load")
         model = self._model_for(request.settings)
         cancel.raise_if_cancelled()
+        # Before the work, not after it: a picture that is missing or too large to travel is told at once.
+        recipe = make_recipe(request, pictures if include_pictures else None, model.digest)
         conditioning = yield from make_conditioning(
             model, request, pictures, TensorCache(cache_dir() / "conditioning"), cancel
         )
         cancel.raise_if_cancelled()
         latents = yield from self._denoise(model, request.settings, conditioning, cancel)
         yield _begin("decode")
-        recipe = make_recipe(request, pictures if include_pictures else None, model.digest)
         settings = request.settings
         with ClipWriter(out, width=settings.width, height=settings.height, fps=settings.fps, recipe=recipe) as writer:
             for number, frame in enumerate(model.pipeline().frames(latents)):
