@@ -54,4 +54,6 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def fault_rounds(request: pytest.FixtureRequest) -> int:
     """How often each fault is provoked."""
-    return int(request.config.getoption("--fault-rounds"))
+    rounds: object = request.config.getoption("--fault-rounds")
+    assert isinstance(rounds, int)
+    return rounds

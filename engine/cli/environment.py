@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -281,7 +281,7 @@ def _versions_there(place: Place, needs: Needs) -> dict[str, str | None] | None:
 
 
 @contextlib.contextmanager
-def _locked(place: Place) -> Iterator[int]:
+def _locked(place: Place) -> Generator[int, None, None]:
     """Hold the lock and yield its descriptor; waits for another launcher, and says so."""
     descriptor = os.open(place.lock, os.O_RDWR | os.O_CREAT)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -32,6 +33,9 @@ def main(argv: Sequence[str] | None = None, *, studio: Command | None = None) ->
         studio: starts the studio where no command is given. The engine does not know the studio, so whoever has both,
             the launcher, hands it in.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a character must not be a fault
+            stream.reconfigure(errors="replace")
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
     except SystemExit as end:  # help was shown or the usage was wrong; argparse has said so

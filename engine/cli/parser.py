@@ -85,7 +85,7 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 # Commands -------------------------------------------------------------------------------------------------------------
 
-_Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]  (argparse gives the type no public name)
+_Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]  (it has no public name)
 
 
 def _add_studio_options(parser: argparse.ArgumentParser) -> None:
@@ -98,18 +98,16 @@ def _add_studio_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--window", action="store_true", help="open the studio in a window of its own")
 
 
-def _add(
-    commands: _Commands[argparse.ArgumentParser], name: str, text: str, epilog: str | None = None
-) -> argparse.ArgumentParser:
+def _add(commands: _Commands[_Parser], name: str, text: str, epilog: str | None = None) -> argparse.ArgumentParser:
     description = text[0].upper() + text[1:] + "."
     return commands.add_parser(name, help=text, description=description, epilog=epilog, allow_abbrev=False)
 
 
-def _setup(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _setup(commands: _Commands[_Parser]) -> None:
     _add(commands, "setup", "make the environment ready and stop (every other command does so, too)")
 
 
-def _render(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _render(commands: _Commands[_Parser]) -> None:
     parser = _add(
         commands,
         "render",
@@ -150,7 +148,7 @@ def _render(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
 
 
-def _export(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _export(commands: _Commands[_Parser]) -> None:
     parser = _add(
         commands, "export", "write a scene as an official sample folder, with a scene.json that loses nothing"
     )
@@ -158,13 +156,13 @@ def _export(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("folder", type=_path, metavar="FOLDER", help="folder to write")
 
 
-def _parity(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _parity(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "parity", "run recorded cases of the published model and compare")
     parser.add_argument("folder", type=_path, metavar="FOLDER", help="folder of cases")
     parser.add_argument("--out", type=_path, metavar="DIR", help="write our own outputs there")
 
 
-def _weights(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _weights(commands: _Commands[_Parser]) -> None:
     actions = _parts(_add(commands, "weights", "list, fetch, convert, verify or remove model files"), "ACTION")
     part = _add(actions, "list", "what there is, its size, its licence, and what is installed")
     part.add_argument("--json", action="store_true", help="one JSON document for machines")
@@ -183,7 +181,7 @@ def _weights(commands: _Commands[argparse.ArgumentParser]) -> None:
     part.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def _nano(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _nano(commands: _Commands[_Parser]) -> None:
     actions = _parts(_add(commands, "nano", "train or measure the built-in model"), "ACTION")
     part = _add(actions, "train", "train the built-in model from nothing")
     part.add_argument("--out", type=_path, metavar="DIR", help="folder of the run")
@@ -203,12 +201,12 @@ def _nano(commands: _Commands[argparse.ArgumentParser]) -> None:
     part.add_argument("--steps", type=_whole(1, 10_000), metavar="N", help="sampling steps")
 
 
-def _doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _doctor(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "doctor", "this machine, its budget, what is installed and what will run")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
 
 
-def _bench(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _bench(commands: _Commands[_Parser]) -> None:
     actions = _parts(_add(commands, "bench", "figures, measured on this machine"), "WHAT")
     part = _add(actions, "network", "the network against its published form and against plain Wan; minutes, about 4 GB")
     part.add_argument("--repeats", type=_whole(1, 1000), default=5, metavar="N", help="interleaved repeats (default 5)")
@@ -221,7 +219,7 @@ def _bench(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
 
 
-def _test(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _test(commands: _Commands[_Parser]) -> None:
     parser = _add(
         commands,
         "test",
@@ -240,11 +238,11 @@ def _test(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
 
 
-def _parts(parser: argparse.ArgumentParser, metavar: str) -> _Commands[argparse.ArgumentParser]:
+def _parts(parser: argparse.ArgumentParser, metavar: str) -> _Commands[_Parser]:
     return parser.add_subparsers(dest="action", metavar=metavar, required=True, title="parts", parser_class=_Parser)
 
 
-_COMMANDS: tuple[Callable[[_Commands[argparse.ArgumentParser]], None], ...] = (
+_COMMANDS: tuple[Callable[[_Commands[_Parser]], None], ...] = (
     _setup,
     _render,
     _export,

@@ -95,7 +95,7 @@ def engine_state(installed: Installed, machine: Machine) -> EngineState:
         problems.append(f"It needs {_gb(memory)} of memory, and this machine has {_gb(machine.ram_bytes)}.")
     if machine.disk_free_bytes < disk:
         problems.append(
-            f"Its weights need {_gb(disk)} on the disk for a while, and {_gb(machine.disk_free_bytes)} are free."
+            f"Its weights need up to {_gb(disk)} on the disk for a while, and {_gb(machine.disk_free_bytes)} are free."
         )
     return EngineState(
         name=info.name,
@@ -137,7 +137,11 @@ def as_text(report: Report) -> str:
         lines += [
             f"  {state.name:<8} {verdict}: {state.title}, {state.licence}. {state.note}",
             f"           needs {_gb(state.memory_bytes)} of memory"
-            + (f" and {_gb(state.disk_bytes)} on the disk while its weights are fetched" if state.disk_bytes else ""),
+            + (
+                f" and up to {_gb(state.disk_bytes)} on the disk while its weights are fetched"
+                if state.disk_bytes
+                else ""
+            ),
             *([f"           {state.problem}"] if state.problem else []),
         ]
     return "\n".join(lines)
