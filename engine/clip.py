@@ -19,15 +19,17 @@ import av
 import numpy as np
 import psutil
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
-from PIL import Image
+from PIL import GifImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
 from engine.errors import InputError, OutputError
 from engine.files import output_error, write_atomically, writing
 from engine.recipe import (
+    GIF_END,
     RECIPE_NAME,
     Recipe,
     append_to_mp4,
+    gif_head,
     insert_into_gif,
     read_recipe,
     recipe_to_json,
@@ -37,6 +39,7 @@ from engine.recipe import (
 __all__ = ["ClipWriter", "Recipe", "animated_preview", "check_target", "read_recipe", "remove_leftovers"]
 
 ENDINGS = (".mp4", ".webm", ".gif")
+_FRAME_FOLDER_NAMES = re.compile(r"frame_\d{5}\.png|recipe\.json")
 _TEMPORARY = re.compile(r"\.lumosx-(\d+)-[0-9a-f]{8}(\.\w+)?")
 _CODECS = {
     ".mp4": ("libx264", {"crf": "12", "preset": "medium"}),
@@ -84,16 +87,29 @@ def _check_name(out: Path) -> None:
     out.exists()
 
 
+def _place(out: Path) -> Path:
+    """Where `out` really lies: “.” and links to folders cannot be renamed, the folders they mean can."""
+    return out.resolve() if out.is_dir() else out.absolute()
+
+
 def _temporary_name(out: Path) -> Path:
     """A hidden name beside `out`; absolute, because the encoder's library takes “a:b” for a protocol."""
     ending = out.suffix.lower() if out.suffix.lower() in ENDINGS else ""
-    return out.absolute().parent / f".lumosx-{os.getpid()}-{secrets.token_hex(4)}{ending}"
+    return _place(out).parent / f".lumosx-{os.getpid()}-{secrets.token_hex(4)}{ending}"
 
 
 def _check_folder(out: Path) -> None:
-    foreign = [file.name for file in out.iterdir() if not re.fullmatch(r"frame_\d+\.png|recipe\.json", file.name)]
-    if out.suffix.lower() in ENDINGS or foreign:
+    """A folder will be replaced as a whole, so it has to be empty or a clip of ours and nothing else."""
+    names = [file.name for file in out.iterdir()]
+    if out.suffix.lower() in ENDINGS or not all(_FRAME_FOLDER_NAMES.fullmatch(name) for name in names):
         raise OutputError(f"“{out}” is a folder that holds other things; choose another name.")
+    if names:
+        try:
+            read_recipe(out)
+        except InputError as error:
+            raise OutputError(f"“{out}” holds pictures that are no clip of ours; choose another name.") from error
+    if os.path.ismount(out):
+        raise OutputError(f"“{out}” is a whole drive; name a folder inside it.")
 
 
 class ClipWriter:
@@ -118,7 +134,7 @@ class ClipWriter:
 
     def _open(self, width: int, height: int, fps: int) -> _Encoder:
         if self._ending == ".gif":
-            return _GifEncoder(self._temporary, fps, self._recipe)
+            return _GifEncoder(self._temporary, (width, height), fps, self._recipe)
         if self._ending:
             return _VideoEncoder(self._temporary, self._ending, (width, height), fps, self._recipe)
         return _FrameFolder(self._temporary, self._recipe)
@@ -139,16 +155,21 @@ class ClipWriter:
     ) -> None:
         try:
             if kind is None:
-                self._encoder.finish()
-                self._check()
-                _sync(self._temporary)
-                _replace(self._temporary, self._out)
-            else:
-                self._encoder.abandon()
+                self._complete()
         except (OSError, av.FFmpegError) as failure:
             raise _failure(failure, self._out) from failure
         finally:
+            # Closed first, because Windows removes no open file; after a success both have nothing to do.
+            self._encoder.abandon()
             self._remove()
+
+    def _complete(self) -> None:
+        self._encoder.finish()
+        self._check()
+        _sync(self._temporary)
+        if self._out.is_dir():
+            _check_folder(self._out)  # rendering takes long: somebody may have put something there
+        _replace(self._temporary, _place(self._out))
 
     def _check(self) -> None:
         """The encoder's library only logs some failures of its last writes: count what arrived."""
@@ -162,7 +183,9 @@ class ClipWriter:
     def _remove(self) -> None:
         if self._temporary.is_dir():
             shutil.rmtree(self._temporary, ignore_errors=True)
-        else:
+            return
+        # A drive that went away must not hide what is being told about it.
+        with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
 
 
@@ -206,31 +229,36 @@ class _VideoEncoder:
 
 
 class _GifEncoder:
-    """An endless gif with a palette of its own for every frame; holds the frames at one byte a pixel."""
+    """An endless gif, every frame whole and with a palette of its own."""
 
-    def __init__(self, path: Path, fps: int, recipe: Recipe) -> None:
-        self._path, self._fps, self._recipe = path, fps, recipe
-        self._frames: list[Image.Image] = []
+    def __init__(self, path: Path, size: tuple[int, int], fps: int, recipe: Recipe) -> None:
+        self._path, self._fps, self._text = path, fps, recipe_to_json(recipe)
+        self._number = 0
+        self._stream = path.open("wb")
+        self._stream.write(gif_head(size, recipe.statement))
 
     def write(self, frame: np.ndarray) -> None:
-        self._frames.append(Image.fromarray(frame).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
+        indexed = Image.fromarray(frame).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        # Pillow's own way to write gifs holds all frames in memory and drops those that repeat.
+        self._stream.writelines(GifImagePlugin.getdata(indexed, duration=self._duration_ms(), include_color_table=True))
+        self._number += 1
+
+    def _duration_ms(self) -> int:
+        """Frames of a gif last whole hundredths of a second: some are longer so that the clip keeps its time.
+
+        None is shorter than two, which players take for a mistake and show slowly.
+        """
+        begin, end = (round(100 * number / self._fps) for number in (self._number, self._number + 1))
+        return 10 * max(2, end - begin)
 
     def finish(self) -> None:
-        first, *rest = self._frames
-        # Frames of a gif last whole hundredths of a second.
-        duration = max(20, round(100 / self._fps) * 10)
-        first.save(
-            self._path,
-            save_all=True,
-            append_images=rest,
-            duration=duration,
-            loop=0,
-            comment=self._recipe.statement.encode(),
-        )
-        insert_into_gif(self._path, recipe_to_json(self._recipe))
+        self._stream.write(GIF_END)
+        self._stream.close()
+        insert_into_gif(self._path, self._text)
 
     def abandon(self) -> None:
-        self._frames.clear()
+        with contextlib.suppress(OSError):
+            self._stream.close()
 
 
 class _FrameFolder:
@@ -301,15 +329,20 @@ def _failure(error: OSError | av.FFmpegError, out: Path) -> OutputError:
 def _sync(path: Path) -> None:
     """Make sure the content is on the disk before the name is."""
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        with file.open("rb") as stream:
+        with file.open("r+b") as stream:  # Windows syncs only what may be written
             os.fsync(stream.fileno())
 
 
 def _replace(temporary: Path, out: Path) -> None:
-    if out.is_dir():
-        old = temporary.with_name(f"{temporary.name}.old")
-        out.replace(old)
+    if not out.is_dir():
         temporary.replace(out)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
+        return
+    # No system renames one folder over another that is not empty.
+    old = temporary.with_name(f"{temporary.name}.old")
+    out.replace(old)
+    try:
         temporary.replace(out)
+    except OSError:
+        old.replace(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

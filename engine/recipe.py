@@ -13,6 +13,7 @@ import uuid
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,11 +27,14 @@ MAX_RECIPE_BYTES = 64 * 2**20
 MAX_PICTURES_BYTES = 40 * 2**20
 """Of all pictures of a recipe together; as base64, and with the scene, they stay below `MAX_RECIPE_BYTES`."""
 MAX_BOXES = 4096
+"""How many boxes of an mp4, or elements of a webm, are looked at for a recipe."""
 BOX_ID = uuid.UUID("6c756d6f-7378-4073-a172-656369706531").bytes
 WEBM_TAG = "LUMOSX_RECIPE"
 WEBM_TAG_BYTES = 4 * 2**20
 """Readers of webm pass over longer tags, so a long recipe takes several."""
+_WEBM_TAG = re.compile(rf"{WEBM_TAG}_\d\d".encode())
 GIF_APPLICATION = b"LUMOSXST1.0"
+GIF_END = b";"
 RECIPE_NAME = "recipe.json"
 
 
@@ -196,16 +200,73 @@ def _boxes(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def _from_webm(path: Path) -> bytes | None:
-    import av
+    parts: dict[bytes, bytes] = {}
+    name, size_read = b"", 0
+    with path.open("rb") as stream:
+        for kind, size in _elements(stream):
+            if kind == _EBML.tag_name:
+                name = stream.read(size) if size <= 64 else b""
+            elif kind == _EBML.tag_string and _WEBM_TAG.fullmatch(name):
+                size_read += size
+                if size_read > 2 * MAX_RECIPE_BYTES:
+                    raise ValueError("the tags are larger than any recipe")
+                parts[name] = stream.read(size)
+    code = b"".join(parts[name] for name in sorted(parts))
+    return base64.b64decode(code, validate=True) if parts else None
 
-    try:
-        # The format is named and the file handed over open: a playlist in disguise leads nowhere.
-        with path.open("rb") as file, av.open(file, format="matroska", metadata_errors="ignore") as container:
-            tags = dict(container.metadata)
-    except av.FFmpegError as error:
-        raise ValueError(str(error)) from error
-    parts = [tags[name] for name in sorted(tags) if re.fullmatch(rf"{WEBM_TAG}_\d\d", name)]
-    return base64.b64decode("".join(parts), validate=True) if parts else None
+
+class _EBML(IntEnum):
+    """Elements of a webm on the way to its tags."""
+
+    header = 0x1A45DFA3
+    segment = 0x18538067
+    tags = 0x1254C367
+    tag = 0x7373
+    simple_tag = 0x67C8
+    tag_name = 0x45A3
+    tag_string = 0x4487
+
+
+_EBML_MASTERS = frozenset({_EBML.segment, _EBML.tags, _EBML.tag, _EBML.simple_tag})
+
+
+def _elements(stream: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Ids and content sizes of a webm's first elements, the stream standing at each content in turn.
+
+    Goes into the elements that lead to tags and passes over the content of all others.
+    """
+    position, end = 0, stream.seek(0, 2)
+    for number in range(MAX_BOXES):
+        if position >= end:
+            return
+        stream.seek(position)
+        kind, _ = _ebml_number(stream)
+        size, unknown = _ebml_number(stream, marked=False)
+        if number == 0 and kind != _EBML.header:
+            raise ValueError("no webm")
+        position = stream.tell()
+        if unknown:
+            # What was streamed does not know its length; only the whole may be so.
+            if kind != _EBML.segment:
+                return
+        elif position + size > end:
+            raise ValueError("an element leads out of the file")
+        yield kind, size
+        if kind not in _EBML_MASTERS:
+            position += size
+
+
+def _ebml_number(stream: BinaryIO, *, marked: bool = True) -> tuple[int, bool]:
+    """A number whose first byte tells its length, with or without the bit that does; and whether it means "unknown"."""
+    first = stream.read(1)
+    if not first or not first[0]:
+        raise ValueError("no number")
+    length = 9 - first[0].bit_length()
+    rest = stream.read(length - 1)
+    if len(rest) != length - 1:
+        raise ValueError("a number is cut off")
+    value, marker = int.from_bytes(first + rest, "big"), 1 << 7 * length
+    return (value if marked else value - marker), value == 2 * marker - 1
 
 
 def webm_tags(text: str) -> dict[str, str]:
@@ -215,16 +276,27 @@ def webm_tags(text: str) -> dict[str, str]:
     return {f"{WEBM_TAG}_{number:02d}": code[at : at + WEBM_TAG_BYTES] for number, at in enumerate(starts)}
 
 
+def gif_head(size: tuple[int, int], statement: str) -> bytes:
+    """The first bytes of an endless gif of `size` px without a palette for all frames, with a comment."""
+    screen = b"GIF89a" + size[0].to_bytes(2, "little") + size[1].to_bytes(2, "little") + bytes(3)
+    endless = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+    return screen + endless + b"\x21\xfe" + _to_gif_blocks(statement.encode())
+
+
 def insert_into_gif(path: Path, text: str) -> None:
     """Add the recipe as an application extension before the end of a finished gif."""
-    packed = pack(text)
-    blocks = b"".join(bytes([len(packed[at : at + 255])]) + packed[at : at + 255] for at in range(0, len(packed), 255))
+    blocks = _to_gif_blocks(pack(text))
     with path.open("r+b") as stream:
         stream.seek(-1, 2)
-        if stream.read(1) != b";":
+        if stream.read(1) != GIF_END:
             raise ValueError("the gif has no end")
         stream.seek(-1, 2)
-        stream.write(b"\x21\xff\x0b" + GIF_APPLICATION + blocks + b"\0;")
+        stream.write(b"\x21\xff\x0b" + GIF_APPLICATION + blocks + GIF_END)
+
+
+def _to_gif_blocks(data: bytes) -> bytes:
+    parts = (data[at : at + 255] for at in range(0, len(data), 255))
+    return b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
 
 
 def _from_gif(path: Path) -> bytes | None:
@@ -233,7 +305,7 @@ def _from_gif(path: Path) -> bytes | None:
         if header[:6] not in (b"GIF87a", b"GIF89a"):
             raise ValueError("no gif")
         stream.seek(_table_bytes(header[10]), 1)
-        while (kind := stream.read(1)) != b";":
+        while (kind := stream.read(1)) != GIF_END:
             if kind == b"\x21":
                 label = stream.read(1)
                 if label == b"\xff" and stream.read(stream.read(1)[0]) == GIF_APPLICATION:

@@ -42,9 +42,9 @@ def write(out: Path, recipe: Recipe) -> Path:
 @pytest.mark.parametrize("name", FORMS)
 def test_a_recipe_of_many_megabytes_comes_back(name: str, tmp_path: Path, recipe: Recipe) -> None:
     rng = np.random.default_rng(0)
-    pictures = {picture: rng.bytes(5 * 2**20) for picture in recipe.pictures}
+    pictures = {picture: rng.bytes(2 * 2**20) for picture in recipe.pictures}
     large = dataclasses.replace(recipe, pictures=pictures)
-    assert sum(map(len, pictures.values())) > 14 * 2**20
+    assert sum(map(len, pictures.values())) > 5 * 2**20
     assert read_recipe(write(tmp_path / name, large)) == large
 
 
@@ -148,6 +148,52 @@ def test_a_file_of_endlessly_many_boxes_is_refused_soon(tmp_path: Path) -> None:
     (tmp_path / "boxes.mp4").write_bytes(((8).to_bytes(4, "big") + b"free") * 300_000)
     with pytest.raises(InputError, match="holds no recipe"):
         read_recipe(tmp_path / "boxes.mp4")
+
+
+def ebml(kind: int, content: bytes) -> bytes:
+    return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + (1 << 56 | len(content)).to_bytes(8, "big") + content
+
+
+def webm(*elements: bytes) -> bytes:
+    return ebml(0x1A45DFA3, b"") + ebml(0x18538067, b"".join(elements))
+
+
+def webm_tag(name: bytes, value: bytes) -> bytes:
+    return ebml(0x1254C367, ebml(0x7373, ebml(0x67C8, ebml(0x45A3, name) + ebml(0x4487, value))))
+
+
+def test_tags_of_a_webm_are_put_together_in_order_and_bounded(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = base64.b64encode(zlib.compress(recipe_to_json(recipe).encode()))
+    ending = webm_tag(b"LUMOSX_RECIPE_01", code[100:]), webm_tag(b"TITLE", b"A"), webm_tag(b"X" * 99, b"B")
+    path = tmp_path / "clip.webm"
+    path.write_bytes(webm(ebml(0x1F43B675, b"frames"), *ending, webm_tag(b"LUMOSX_RECIPE_00", code[:100])))
+    assert read_recipe(path) == recipe
+    # A file that was streamed does not know how long it is.
+    path.write_bytes(path.read_bytes().replace(b"\x18\x53\x80\x67", b"\x18\x53\x80\x67\xff\xec\x88", 1))
+    assert read_recipe(path) == recipe
+    monkeypatch.setattr(engine.recipe, "MAX_RECIPE_BYTES", 1000)
+    with pytest.raises(InputError):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ebml(0xEC, b"\0") * 100_000,  # endlessly many elements
+        ebml(0x18538067, b"")[:-1] + b"\xff" + b"\0" * 9,  # longer than the file
+        b"\x18\x53\x80\x67\xff\x1f\x43\xb6\x75\xff" + b"frames",  # streamed
+        b"\0" * 99,
+        b"\x1a",
+    ],
+)
+def test_elements_of_a_webm_that_lead_nowhere(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "clip.webm"
+    for data in (content, ebml(0x1A45DFA3, b"") + content, webm(content)):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"clip\.webm"):
+            read_recipe(path)
 
 
 @pytest.mark.parametrize(
