@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.errors import InputError
 from engine.nano import dataset, relations_training, vae_training
+from engine.nano.copies import SharedReferences
 from engine.nano.dataset import make_shard, tokenise
 from engine.nano.muon import Muon, orthogonal
 from engine.nano.relations_training import RelationsPlan, new_text_encoder, new_transformer, train_relations
@@ -177,16 +178,34 @@ def test_relations_learn_and_resume_exactly(
             assert torch.equal(tensor, other.state_dict()[name]), name
 
 
+def test_copies_equal_passes_of_their_own() -> None:
+    torch.manual_seed(0)
+    transformer = new_transformer()
+    torch.nn.init.normal_(transformer.proj_out.weight)
+    noisy = torch.randn(2, 3, 12, 2, 4, 6)
+    conditions = {
+        "reference_latents": torch.randn(2, 12, 5, 4, 6),
+        "groups": (2, 2),
+        "text_masks": torch.rand(2, 5, 16) < 0.2,
+    }
+    arguments = (torch.tensor([300.0, 800.0]), torch.randn(2, 16, 128))
+    with torch.no_grad():
+        alone = [transformer(noisy[:, k], *arguments, return_dict=False, **conditions)[0] for k in range(3)]
+        together = SharedReferences(transformer).velocity(noisy, *arguments, **conditions)
+    assert torch.allclose(together, torch.stack(alone, dim=1), atol=1e-4)
+
+
 def test_the_velocity_loss_falls(tiny: None, tokenizer: PreTrainedTokenizerFast) -> None:
     torch.manual_seed(0)
     transformer, encoder = new_transformer(), new_text_encoder(len(tokenizer))
     shard = dataset.Shard(PAIR, **make_shard(new_vae(), tokenizer, PAIR, 1, first_seed=0, count=4))
     optimizer = Muon([*transformer.parameters(), *encoder.parameters()], lr=5e-3)
+    network = SharedReferences(transformer)
     losses: list[float] = []
     for step in range(12):
         batch = relations_training.take(shard, np.random.default_rng(0), 4)
         generator = torch.Generator().manual_seed(step % 2)
-        loss, errors = relations_training.velocity_loss(transformer, encoder, batch, RelationsPlan(), generator)
+        loss, errors = relations_training.velocity_loss(network, encoder, batch, RelationsPlan(), generator)
         assert errors.shape == (2, 4)
         optimizer.zero_grad()
         loss.backward()

@@ -13,7 +13,7 @@ from engine.clip import ClipWriter, Recipe, read_recipe
 from engine.engines import resolve_settings
 from engine.errors import InputError
 from engine.request import RenderRequest
-from engine.scene import Scene
+from engine.scene import Reference, Role, Scene
 from studio.formats import FORMATS, save_as
 
 FRAMES = 5
@@ -23,7 +23,11 @@ PICTURE = b"a picture that is private"
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     request = RenderRequest(
-        scene=Scene(prompt="a dog"), settings=resolve_settings("nano", width=64, height=48, num_frames=FRAMES, seed=8)
+        scene=Scene(
+            prompt="a dog",
+            objects=(Reference(id="dog", role=Role.object, label="dog", image="0" * 64, mask=None),),
+        ),
+        settings=resolve_settings("nano", width=64, height=48, num_frames=FRAMES, seed=8),
     )
     recipe = Recipe(
         request=request,
