@@ -94,10 +94,7 @@ class Engine:
         yield _begin("decode")
         settings = request.settings
         with ClipWriter(out, width=settings.width, height=settings.height, fps=settings.fps, recipe=recipe) as writer:
-            for number, frame in enumerate(model.pipeline().frames(latents)):
-                cancel.raise_if_cancelled()
-                writer.write(frame)
-                yield Progress(stage="write", step=number + 1, num_steps=settings.num_frames, seconds_left=None)
+            yield from _write(model.pipeline(), latents, writer, settings.num_frames, cancel)
         yield Finished(
             clip=Clip(
                 id=secrets.token_hex(8),
@@ -144,6 +141,19 @@ class Engine:
                 if done in previews:
                     yield _preview(pipeline, step.clean, done, settings)
         return latents
+
+
+def _write(
+    pipeline: LumosXPipeline, latents: torch.Tensor, writer: ClipWriter, num_frames: int, cancel: CancelToken
+) -> Generator[Event]:
+    """Decode and write frame by frame: neither memory nor the time to a cancel grows with the clip."""
+    begun = time.monotonic()
+    with closing(pipeline.frames(latents)) as frames:
+        for done, frame in enumerate(frames, 1):
+            cancel.raise_if_cancelled()
+            writer.write(frame)
+            left_s = (time.monotonic() - begun) / done * (num_frames - done)
+            yield Progress(stage="write", step=done, num_steps=num_frames, seconds_left=left_s)
 
 
 def relations_of(settings: RenderSettings) -> Relations:

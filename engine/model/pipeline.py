@@ -9,7 +9,7 @@ reference latents depend on neither seed nor step) and lets their networks go. K
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
+from engine.model.decoding import decode_parts
 from engine.model.layout import PUBLISHED, Relations
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
@@ -221,18 +222,29 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents `[B, C, T, h, w]` → video float32 `[B, 3, F, H, W]` in [-1, 1]."""
+        return torch.cat(list(self._decoded(latents)), dim=2)
+
+    def _decoded(self, latents: torch.Tensor) -> Generator[torch.Tensor]:
+        """What `decode` gives, in parts along the frames, each as soon as it is ready."""
         device = self._execution_device
         mean, std = self._latent_statistics(device)
         latents = latents.to(device, torch.float32) * std + mean
-        video = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0].float().clamp(-1, 1)
-        self.maybe_free_model_hooks()
-        return video
+        try:
+            with closing(decode_parts(self.vae, latents.to(self.vae.dtype))) as parts:
+                for part in parts:
+                    yield part.float().clamp(-1, 1)
+        finally:
+            self.maybe_free_model_hooks()
 
-    def frames(self, latents: torch.Tensor) -> Iterator[np.ndarray]:
-        """The frames of one clip's latents `[1, C, T, h, w]`: uint8 `[H, W, 3]`, values truncated as published."""
-        video = self.decode(latents)[0]
-        for frame in video.unbind(1):
-            yield ((frame + 1) * 127.5).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    def frames(self, latents: torch.Tensor) -> Generator[np.ndarray]:
+        """The frames of one clip's latents `[1, C, T, h, w]`: uint8 `[H, W, 3]`, values truncated as published.
+
+        They come as they are decoded, one latent frame at a time; whoever stops asking ends the decoding.
+        """
+        with closing(self._decoded(latents)) as parts:
+            for part in parts:
+                for frame in part[0].unbind(1):
+                    yield ((frame + 1) * 127.5).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
     def __call__(
         self,

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from engine.nano.tokenizer import TEXT_TOKENS
 from engine.nano.vae_training import as_video, fast_stills, normalised
 from engine.nano.world.prompt import WorldPrompt, write_prompt
-from engine.nano.world.scene import Structure, WorldScene, draw_scene, model_references, render_clip
+from engine.nano.world.scene import Structure, WorldScene, draw_scene, model_references, render_clip, who_is_where
 
 SHARD_SCENES = 128
 PROMPTS = 3
@@ -36,9 +36,9 @@ def _structures(text: str) -> tuple[tuple[Structure, int], ...]:
 
 
 CYCLE = _structures(
-    "b 22 2,b 222 2,- 22 4,b 2 2,b 32 2,b 22 4,bt 22 2,b 12 2,"
-    "b 22 7,b 23 2,- 222 2,b 21 2,b 22 2,b 3 2,b 222 4,- 33 2,"
-    "b 22 3,bt 2 4,b 22 2,- 21 3,b 322 2,- 2 7,b 22 4,b 11 2"
+    "b 22 2,- 22 2,b 22 4,b 222 2,b 32 2,b 22 2,- 22 4,b 2 2,b 23 2,bt 22 2,"
+    "b 22 7,- 222 2,b 12 2,b 22 2,b 3 2,b 222 4,- 33 2,b 21 2,b 22 3,bt 2 4,"
+    "b 22 2,- 21 3,b 322 2,- 2 7,b 22 4,b 11 2"
 )
 """Structure and latent frames of shard number i, repeated: mostly two subjects with a garment each."""
 
@@ -46,7 +46,8 @@ CYCLE = _structures(
 @dataclass(frozen=True, slots=True)
 class Shard:
     """`video` `[S, C, T, h, w]` and `references` `[S, C, N, h, w]` normalised half-precision latents; `tokens` int32
-    `[S, P, L]`; `lengths` int32 `[S, P]`; `masks` bool `[S, P, N, L]`."""
+    `[S, P, L]`; `lengths` int32 `[S, P]`; `masks` bool `[S, P, N, L]`; `owners` int64 `[S, T·h·w / 4]`: the subject
+    that covers each patch of the video, -1 for none."""
 
     structure: Structure
     video: torch.Tensor
@@ -54,6 +55,7 @@ class Shard:
     tokens: torch.Tensor
     lengths: torch.Tensor
     masks: torch.Tensor
+    owners: torch.Tensor
 
 
 class ShardStore:
@@ -73,7 +75,9 @@ class ShardStore:
                 tensors = make_shard(self.vae, self.tokenizer, structure, latent_frames, number * SHARD_SCENES)
                 save_file(tensors, path.with_suffix(".new"))
                 os.replace(path.with_suffix(".new"), path)
-            self._loaded[number] = Shard(structure, **load_file(path))
+            tensors = load_file(path)
+            owners = owners_of(structure, latent_frames, number * SHARD_SCENES, len(tensors["video"]))
+            self._loaded[number] = Shard(structure, **tensors, owners=owners)
         return self._loaded[number]
 
 
@@ -99,12 +103,18 @@ def make_shard(
         words += [_words(scene, tokenizer) for scene in scenes]
     tokens, lengths, masks = (torch.stack(part) for part in zip(*words, strict=True))
     return {
-        "video": torch.cat(videos),
+        "video": torch.cat(videos).contiguous(),
         "references": torch.cat(references).contiguous(),
         "tokens": tokens,
         "lengths": lengths,
         "masks": masks,
     }
+
+
+def owners_of(structure: Structure, latent_frames: int, first_seed: int, count: int) -> torch.Tensor:
+    """The subject that covers each patch of the clips of `count` scenes: int64 `[count, patches]`, -1 for none."""
+    scenes = (draw_scene(seed, structure) for seed in range(first_seed, first_seed + count))
+    return torch.from_numpy(np.stack([who_is_where(scene, latent_frames).reshape(-1) for scene in scenes]))
 
 
 def encode(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:

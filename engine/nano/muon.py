@@ -11,6 +11,10 @@ from collections.abc import Iterable
 import torch
 
 
+PLAIN_SHARE = 0.3
+"""What AdamW's parameters get of the learning rate; they bear less than orthogonal updates do."""
+
+
 def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     """The nearest matrix with equal singular values, roughly, by a quintic Newton-Schulz iteration in bfloat16."""
     a, b, c = 3.4445, -4.7750, 2.0315
@@ -58,7 +62,7 @@ class Muon(torch.optim.Optimizer):
                 if group["matrix"]:
                     self._step_matrix(parameter, group["lr"], group["momentum"])
                 else:
-                    self._step_plain(parameter, group["lr"], group["betas"])
+                    self._step_plain(parameter, PLAIN_SHARE * group["lr"], group["betas"])
 
     def _step_matrix(self, parameter: torch.Tensor, lr: float, momentum: float) -> None:
         state = self.state[parameter]

@@ -62,7 +62,7 @@ def garment_template(garment: Garment) -> Template:
 
 def locate(frame: np.ndarray, templates: Sequence[Template]) -> list[Found]:
     """One place for each head, all apart, so that together they fit best. `frame` uint8 `[H, W, 3]`."""
-    options = [_minima(misfit_map(frame, template)[ROWS[0] : ROWS[1]]) for template in templates]
+    options = [_minima(misfits(frame, template, ROWS, (0, frame.shape[1]))) for template in templates]
     best: tuple[float, tuple[Found, ...]] | None = None
     for places in itertools.product(*options):
         apart = all(abs(a.x - b.x) >= SEPARATION for a, b in itertools.combinations(places, 2))
@@ -73,32 +73,42 @@ def locate(frame: np.ndarray, templates: Sequence[Template]) -> list[Found]:
     return list(best[1]) if best is not None else [option[0] for option in options]
 
 
-def misfit_map(frame: np.ndarray, template: Template) -> torch.Tensor:
-    """Mean squared difference `[H, W]` of the frame and the template with its joint at every pixel.
+def misfits(frame: np.ndarray, template: Template, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
+    """Mean squared difference of the frame and the template with its joint at every pixel of `rows`×`columns`.
 
     Only what lies on the canvas is compared; where most of the template would lie outside the misfit is infinite.
     """
-    picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float() / 255
     height, width = template.mask.shape
     ox, oy = template.origin
-    padding = (ox, width - ox - 1, oy, height - oy - 1)
-    inside, picture = F.pad(torch.ones_like(picture[:, :1]), padding), F.pad(picture, padding)
+    left, top = columns[0] - ox, rows[0] - oy
+    window = (left, top, columns[1] - ox + width - 1, rows[1] - oy + height - 1)
+    picture, inside = _window(frame, window)
     mask, pixels = template.mask[None, None], template.pixels[None]
-    square = F.conv2d(picture.square(), mask.expand(-1, 3, -1, -1))
+    square = F.conv2d(picture.square().sum(1, keepdim=True), mask)
     cross = F.conv2d(picture, mask * pixels)
     own = F.conv2d(inside, (mask * pixels.square()).sum(1, keepdim=True))
     weight = F.conv2d(inside, mask) * 3
-    misfit = ((square - 2 * cross + own) / weight.clamp(min=1))[0, 0]
-    return torch.where(weight[0, 0] > 0.6 * 3 * mask.sum(), misfit, torch.inf)
+    misfit = (square - 2 * cross + own) / weight.clamp(min=1)
+    return torch.where(weight > 0.6 * 3 * mask.sum(), misfit, torch.inf)[0, 0]
+
+
+def _window(frame: np.ndarray, box: tuple[int, int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The part of a frame inside `box`, float `[1, 3, h, w]` in 0..1 and zero off it, and where it is canvas."""
+    height, width = frame.shape[:2]
+    left, top, right, bottom = box
+    picture = torch.zeros(1, 3, bottom - top, right - left)
+    inside = torch.zeros(1, 1, bottom - top, right - left)
+    x0, x1, y0, y1 = max(left, 0), min(right, width), max(top, 0), min(bottom, height)
+    if x1 > x0 and y1 > y0:
+        part = torch.from_numpy(np.ascontiguousarray(frame[y0:y1, x0:x1])).permute(2, 0, 1).float() / 255
+        picture[0, :, y0 - top : y1 - top, x0 - left : x1 - left] = part
+        inside[0, :, y0 - top : y1 - top, x0 - left : x1 - left] = 1
+    return picture, inside
 
 
 def misfit_near(frame: np.ndarray, template: Template, x: int, y: int, reach: int = 2) -> float:
     """The best misfit with the joint within `reach` pixels of (x, y)."""
-    misfit = misfit_map(frame, template)
-    rows, columns = misfit.shape
-    top, left = max(0, y - reach), max(0, x - reach)
-    patch = misfit[min(top, rows - 1) : y + reach + 1, min(left, columns - 1) : x + reach + 1]
-    return float(patch.min()) if patch.numel() else float("inf")
+    return float(misfits(frame, template, (y - reach, y + reach + 1), (x - reach, x + reach + 1)).min())
 
 
 def nearest_garment(frame: np.ndarray, head: Found, garments: Sequence[Template]) -> int:

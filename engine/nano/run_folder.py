@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from engine.errors import InputError
@@ -36,7 +37,7 @@ class RunFolder:
         try:
             state = json.loads((self.path / "state.json").read_text())
             tensors = load_file(self.path / "tensors.safetensors")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"The {self.stage} run in {self.folder} cannot be read: choose another --out.") from error
         mine = json.loads(json.dumps({k: v for k, v in self.plan.items() if k != "steps"}))
         if {k: v for k, v in state["plan"].items() if k != "steps"} != mine:

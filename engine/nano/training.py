@@ -20,11 +20,13 @@ STAGES = ("tokenizer", "vae", "relations")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSettings:
-    """What may differ from the plans; None keeps the plan's own value."""
+    """What may differ from the plans; None keeps the plan's own value. `start`: a model folder to go on from instead of
+    random weights, with a schedule of its own."""
 
     steps: int | None = None
     batch: int | None = None
     seed: int = 0
+    start: Path | None = None
 
 
 def train(out: Path, stage: str, settings: StageSettings, resume: bool) -> None:
@@ -70,6 +72,6 @@ def _relations_stage(out: Path, settings: StageSettings, resume: bool) -> None:
             raise InputError(f"{out} has no trained {part} yet: run --stage {part} first, or --stage all.")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
     vae = AutoencoderKLWan.from_pretrained(out / "vae")
-    transformer, text_encoder = train_relations(out, plan, vae, tokenizer, resume)
+    transformer, text_encoder = train_relations(out, plan, vae, tokenizer, resume, settings.start)
     export(out / "model", tokenizer, text_encoder, vae, transformer)
     write_card(out / "model", {"name": "nano", "seed": settings.seed, "relations_plan": dataclasses.asdict(plan)})

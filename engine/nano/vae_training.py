@@ -126,7 +126,9 @@ def train_vae(out: Path, plan: VaePlan, resume: bool, log: Callable[..., None] =
     average.load_state_dict(vae.state_dict())
     optimizer = Muon(vae.parameters(), lr=plan.learning_rate, weight_decay=1e-4)
     step = run.start(resume, {"model": vae, "average": average}, optimizer)
-    feed = DataLoader(PictureFeed(plan, step), batch_size=None, num_workers=1, prefetch_factor=4, shuffle=False)
+    # With a generator of its own the feed takes nothing from the random state that a checkpoint holds.
+    own = torch.Generator()
+    feed = DataLoader(PictureFeed(plan, step), batch_size=None, num_workers=1, prefetch_factor=4, generator=own)
     started = time.monotonic()
     seen: dict[str, list[float]] = {"still": [], "clip": []}
     with fast_stills():

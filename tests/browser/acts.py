@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
+"""How long a step may take on a machine that is busy with other things; on a free one it takes milliseconds."""
 
 
 def press_render(page: Page) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(relations_training.TRANSFORMER_CONFIG, "num_attention_heads", 1)
     monkeypatch.setitem(relations_training.TRANSFORMER_CONFIG, "ffn_dim", 32)
     monkeypatch.setitem(relations_training.TRANSFORMER_CONFIG, "num_layers", 1)
+    monkeypatch.setattr(relations_training, "FIRST_LOCALISED", 0)
     monkeypatch.setattr(dataset, "SHARD_SCENES", 4)
     return
 
@@ -84,7 +86,7 @@ def test_muon_learns_a_linear_map() -> None:
     generator = torch.Generator().manual_seed(0)
     target = torch.randn(8, 8, generator=generator)
     layer = torch.nn.Linear(8, 8)
-    optimizer = Muon(layer.parameters(), lr=0.05)
+    optimizer = Muon(layer.parameters(), lr=0.2)
     inputs = torch.randn(64, 8, generator=generator)
     losses: list[float] = []
     for _ in range(60):
@@ -195,10 +197,35 @@ def test_copies_equal_passes_of_their_own() -> None:
     assert torch.allclose(together, torch.stack(alone, dim=1), atol=1e-4)
 
 
+def test_attention_to_the_right_person_costs_nothing_and_to_the_wrong_one_much() -> None:
+    owners = torch.tensor([[0, 1, -1, 1]])
+    right = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 1.0]])[None, None]
+    assert relations_training.localisation_loss([right], owners).item() == pytest.approx(0)
+    assert relations_training.localisation_loss([1 - right], owners).item() > 5
+    even = torch.full_like(right, 0.5)
+    assert relations_training.localisation_loss([even, even], owners).item() == pytest.approx(math.log(2))
+    assert relations_training.localisation_loss([], owners).tolist() == [0]
+
+
+def test_shares_of_attention_are_those_of_the_layout() -> None:
+    transformer = new_transformer()
+    network = SharedReferences(transformer)
+    network.watch(4)
+    conditions = {"reference_latents": torch.randn(2, 12, 4, 4, 6), "groups": (1, 2)}
+    with torch.no_grad():
+        network.velocity(torch.randn(2, 3, 12, 2, 4, 6), torch.tensor([300.0, 800.0]), torch.randn(2, 16, 128), **conditions)
+    shares = network.shares()
+    assert [share.shape for share in shares] == [(2, 3, 12, 2)] * 2
+    assert torch.allclose(shares[0].sum(-1), torch.ones(2, 3, 12))
+    assert network.shares() == []
+
+
 def test_the_velocity_loss_falls(tiny: None, tokenizer: PreTrainedTokenizerFast) -> None:
     torch.manual_seed(0)
     transformer, encoder = new_transformer(), new_text_encoder(len(tokenizer))
-    shard = dataset.Shard(PAIR, **make_shard(new_vae(), tokenizer, PAIR, 1, first_seed=0, count=4))
+    tensors = make_shard(new_vae(), tokenizer, PAIR, 1, first_seed=0, count=4)
+    shard = dataset.Shard(PAIR, **tensors, owners=dataset.owners_of(PAIR, 1, 0, 4))
+    relations_training.keep_norms_in_half(transformer)
     optimizer = Muon([*transformer.parameters(), *encoder.parameters()], lr=5e-3)
     network = SharedReferences(transformer)
     losses: list[float] = []
@@ -206,7 +233,7 @@ def test_the_velocity_loss_falls(tiny: None, tokenizer: PreTrainedTokenizerFast)
         batch = relations_training.take(shard, np.random.default_rng(0), 4)
         generator = torch.Generator().manual_seed(step % 2)
         loss, errors = relations_training.velocity_loss(network, encoder, batch, RelationsPlan(), generator)
-        assert errors.shape == (2, 4)
+        assert errors.shape == (3, 4)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
 from engine.clip import ClipWriter
 from engine.recipe import read_recipe
 
@@ -161,6 +162,28 @@ def test_cancel_takes_effect_at_once_and_leaves_nothing(store: PictureStore, tmp
         list(run())
     assert sum(isinstance(event, Progress) and event.stage == stop_at for event in seen) == 1
     assert list(target.iterdir()) == []
+
+
+def test_cancelling_while_frames_are_decoded_decodes_no_more_of_them(
+    store: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    decode = WanDecoder3d.forward
+
+    def counted(*args: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        return decode(*args, **options)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr("engine.runtime.PREVIEWS", 0)
+    monkeypatch.setattr(WanDecoder3d, "forward", counted)
+    cancel = CancelToken()
+    with pytest.raises(Cancelled):
+        for event in Engine().render(tiny_request(store, num_frames=21), store, cancel, tmp_path / "clip.mp4"):
+            if isinstance(event, Progress) and event.stage == "write" and event.step == 2:
+                cancel.cancel()
+    assert calls == 2  # of six latent frames
+    assert not (tmp_path / "clip.mp4").exists()
 
 
 def test_a_broken_off_render_leaves_the_engine_usable(store: PictureStore, tmp_path: Path) -> None:

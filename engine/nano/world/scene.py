@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from engine.nano.world.figures import Doll, Look, Motion, draw_motion, paste, pose_at
+from engine.nano.world.figures import HIP, Doll, Look, Motion, draw_motion, paste, pose_at
 from engine.nano.world.parts import (
     Garment,
     Hat,
@@ -135,6 +135,22 @@ def render_clip(scene: WorldScene, num_frames: int, first: int = 0) -> np.ndarra
     return np.stack(frames)
 
 
+def who_is_where(scene: WorldScene, latent_frames: int, cell: int = 16) -> np.ndarray:
+    """Which member covers each square of `cell` pixels: int64 `[latent_frames, 96 / cell, 128 / cell]`, -1 for none.
+
+    Heads, trunks and arms count, legs do not. A latent frame is looked at in the middle of its four frames.
+    """
+    rows, columns = (np.arange(size // cell) * cell + cell / 2 for size in (HEIGHT, WIDTH))
+    owners = np.full((latent_frames, len(rows), len(columns)), -1)
+    for number in range(latent_frames):
+        for index in scene.depth:
+            pose = pose_at(scene.members[index].motion, max(0.0, 4 * number - 1.5) / FPS)
+            across = np.abs(columns - pose.x) <= 13
+            down = (rows >= pose.y - 76) & (rows <= pose.y + HIP + 8)
+            owners[number, down[:, None] & across[None]] = index
+    return owners
+
+
 def reference_pictures(scene: WorldScene, scale: float = 3.0) -> list[np.ndarray]:
     """The reference pictures in model order (background, object, then face, garment, hat of each member), HWC uint8."""
     rng = np.random.default_rng([scene.seed, 104729])
@@ -180,9 +196,9 @@ def _draw_member(
 
 def _standing_places(rng: np.random.Generator, count: int) -> list[tuple[float, float]]:
     """Feet of `count` dolls, spread over the canvas and dealt out at random."""
-    loose = 18.0 if count == 1 else 16.0 / count
+    loose = 2.0
     places = [
-        (WIDTH * (i + 0.5) / count + float(rng.uniform(-loose, loose)), 93.0 + float(rng.uniform(-2, 1)))
+        (WIDTH * (i + 0.5) / count + float(rng.uniform(-loose, loose)), 93.0 + float(rng.uniform(-0.5, 0.5)))
         for i in range(count)
     ]
     return [places[int(i)] for i in rng.permutation(count)]
