@@ -192,6 +192,7 @@ def _nano(commands: _Commands[_Parser]) -> None:
     part.add_argument("--batch", type=_whole(1, 10**6), metavar="N", help="samples in a step")
     part.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0, metavar="N", help="seed (default 0)")
     part.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
+    part.add_argument("--start", type=_path, metavar="DIR", help="begin with the weights of this model folder")
     part = _add(actions, "eval", "measure whether every face got its own clothes")
     part.add_argument("--scenes", type=_whole(1, 10**6), default=40, metavar="N", help="number of scenes (default 40)")
     part.add_argument(
@@ -199,6 +200,7 @@ def _nano(commands: _Commands[_Parser]) -> None:
     )
     part.add_argument("--weights", type=_path, metavar="DIR", help="model folder (default: the built-in one)")
     part.add_argument("--steps", type=_whole(1, 10_000), metavar="N", help="sampling steps")
+    part.add_argument("--record", action="store_true", help="write the results on the model's card")
 
 
 def _doctor(commands: _Commands[_Parser]) -> None:

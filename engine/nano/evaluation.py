@@ -14,7 +14,14 @@ import torch
 from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
 from engine.nano.dataset import tokenise
-from engine.nano.recognition import face_template, garment_template, locate, nearest_face, nearest_garment
+from engine.nano.recognition import (
+    Template,
+    face_template,
+    garment_template,
+    locate,
+    nearest_face,
+    nearest_garment,
+)
 from engine.nano.vae_training import TRAINING_SEEDS
 from engine.nano.world.parts import Person, draw_person, people_differ
 from engine.nano.world.prompt import write_prompt
@@ -71,16 +78,28 @@ def score_clip(frames: np.ndarray, scene: WorldScene) -> Score:
     faces = [face_template(look.person, look.hat) for look in looks]
     garments = [garment_template(look.garment) for look in looks]
     rng = np.random.default_rng([scene.seed, 37])
-    bound: list[bool] = []
     recognised: list[bool] = []
-    for share in LOOKED_AT:
-        frame = frames[int(share * (len(frames) - 1))]
+    for frame in looked_at(frames):
+        for index, head in enumerate(locate(frame, faces)):
+            strangers = [face_template(person, looks[index].hat) for person in _strangers(rng, scene, index)]
+            own = nearest_face(frame, head, faces) == index
+            recognised.append(own and nearest_face(frame, head, [faces[index], *strangers]) == 0)
+    return Score(binding=bound_share(frames, faces, garments), face=float(np.mean(recognised)))
+
+
+def bound_share(frames: np.ndarray, faces: Sequence[Template], garments: Sequence[Template]) -> float:
+    """Share of figures of a clip `[F, H, W, 3]` uint8 found by their own face and dressed in their own garment."""
+    bound: list[bool] = []
+    for frame in looked_at(frames):
         for index, head in enumerate(locate(frame, faces)):
             own = nearest_face(frame, head, faces) == index
             bound.append(own and nearest_garment(frame, head, garments) == index)
-            strangers = [face_template(person, looks[index].hat) for person in _strangers(rng, scene, index)]
-            recognised.append(own and nearest_face(frame, head, [faces[index], *strangers]) == 0)
-    return Score(binding=float(np.mean(bound)), face=float(np.mean(recognised)))
+    return float(np.mean(bound))
+
+
+def looked_at(frames: np.ndarray) -> list[np.ndarray]:
+    """The frames of a clip that are judged."""
+    return [frames[int(share * (len(frames) - 1))] for share in LOOKED_AT]
 
 
 def make_clips(

@@ -56,5 +56,14 @@ def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in ("card.json", "README.md")
     }
-    card = {**facts, "defaults": DEFAULTS, "files": files}
-    (folder / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    _write(folder, {**facts, "defaults": DEFAULTS, "files": files})
+
+
+def record_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Put the results of a measurement of this very model on its card."""
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    _write(folder, {**card, "results": dict(results)})
+
+
+def _write(folder: Path, card: Mapping[str, Any]) -> None:
+    (folder / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 import torch
 
-
 PLAIN_SHARE = 0.3
 """What AdamW's parameters get of the learning rate; they bear less than orthogonal updates do."""
 

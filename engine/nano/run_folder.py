@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,18 @@ from engine.errors import InputError
 class RunFolder:
     """The state of one stage of training under `folder/<stage>-checkpoint`.
 
-    `plan` is what must be equal for a run to continue.
+    `plan` is what must be equal for a run to continue. `seconds` is how long the stage has been trained in all.
     """
 
     def __init__(self, folder: Path, stage: str, plan: Mapping[str, object]) -> None:
         self.folder, self.stage, self.plan = folder, stage, dict(plan)
         self.path = folder / f"{stage}-checkpoint"
+        self._earlier_s, self._begun = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the stage so far, that of earlier sittings included."""
+        return self._earlier_s + time.monotonic() - self._begun
 
     def start(self, resume: bool, models: Mapping[str, torch.nn.Module], optimizer: torch.optim.Optimizer) -> int:
         """Load the last checkpoint into `models` and `optimizer` and return its step, or 0 for a new run.
@@ -48,6 +55,7 @@ class RunFolder:
             )
         _load_optimizer(optimizer, tensors)
         torch.set_rng_state(tensors["random"])
+        self._earlier_s = float(state["seconds"])
         return int(state["step"])
 
     def save(self, step: int, models: Mapping[str, torch.nn.Module], optimizer: torch.optim.Optimizer) -> None:
@@ -60,7 +68,7 @@ class RunFolder:
         fresh = self.folder / f"{self.stage}-checkpoint.new"
         fresh.mkdir(parents=True, exist_ok=True)
         save_file({key: value.clone() for key, value in tensors.items()}, fresh / "tensors.safetensors")
-        (fresh / "state.json").write_text(json.dumps({"step": step, "plan": self.plan}))
+        (fresh / "state.json").write_text(json.dumps({"step": step, "seconds": self.seconds, "plan": self.plan}))
         old = self.folder / f"{self.stage}-checkpoint.old"
         if self.path.exists():
             os.replace(self.path, old)
@@ -80,3 +88,9 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torc
             state.setdefault(int(index), {})[name] = value
     current["state"] = state
     optimizer.load_state_dict(current)
+
+
+def training_record(folder: Path, stage: str) -> dict[str, Any]:
+    """What the last checkpoint of a stage says of its training: `step`, `seconds` and `plan`."""
+    record: dict[str, Any] = json.loads((folder / f"{stage}-checkpoint" / "state.json").read_text())
+    return record

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffusers import AutoencoderKLWan
 from transformers import PreTrainedTokenizerFast
@@ -12,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from engine.errors import InputError
 from engine.nano.export import export, write_card
 from engine.nano.relations_training import RelationsPlan, train_relations
+from engine.nano.run_folder import training_record
 from engine.nano.tokenizer import train_tokenizer
 from engine.nano.vae_training import VaePlan, train_vae
 
@@ -74,4 +79,19 @@ def _relations_stage(out: Path, settings: StageSettings, resume: bool) -> None:
     vae = AutoencoderKLWan.from_pretrained(out / "vae")
     transformer, text_encoder = train_relations(out, plan, vae, tokenizer, resume, settings.start)
     export(out / "model", tokenizer, text_encoder, vae, transformer)
-    write_card(out / "model", {"name": "nano", "seed": settings.seed, "relations_plan": dataclasses.asdict(plan)})
+    write_card(out / "model", _facts(out, settings))
+
+
+def _facts(out: Path, settings: StageSettings) -> dict[str, Any]:
+    """What the card says of how a model came about."""
+    facts: dict[str, Any] = {
+        "name": "nano",
+        "licence": "Apache-2.0",
+        "data": "Scenes drawn by engine/nano/world from world seeds below 1,000,000,000; nothing else.",
+        "hardware": f"{platform.machine()} processor, {os.cpu_count()} cores, no graphics card",
+        "training": {stage: training_record(out, stage) for stage in ("vae", "relations")},
+    }
+    if settings.start is not None:
+        before = json.loads((settings.start / "card.json").read_text(encoding="utf-8"))
+        facts["started_from"] = {key: value for key, value in before.items() if key not in ("files", "defaults")}
+    return facts

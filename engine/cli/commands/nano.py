@@ -22,12 +22,17 @@ def _train(args: argparse.Namespace) -> int:
     if args.stage == "all" and (args.steps is not None or args.batch is not None):
         raise InputError("--steps and --batch belong to one stage: add --stage vae or --stage relations.")
     out = args.out if args.out is not None else data_home() / "nano"
-    train(Path(out), args.stage, StageSettings(steps=args.steps, batch=args.batch, seed=args.seed), resume=args.resume)
+    start = Path(args.start) if args.start is not None else None
+    if start is not None and not (start / "transformer").is_dir():
+        raise InputError(f"There is no model in {start}: name a folder that `nano train` has written.")
+    settings = StageSettings(steps=args.steps, batch=args.batch, seed=args.seed, start=start)
+    train(Path(out), args.stage, settings, resume=args.resume)
     return 0
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     from engine.nano.evaluation import Sampling, evaluate, load_pipeline, weights_digest
+    from engine.nano.export import record_results
     from engine.paths import assets_dir
 
     folder = Path(args.weights) if args.weights is not None else assets_dir() / "nano"
@@ -40,8 +45,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     document = {
         "by_subjects": table,
         "scenes": args.scenes,
+        "num_inference_steps": sampling.num_inference_steps,
         "seed": args.seed,
         "weights_sha256": weights_digest(folder),
     }
+    if args.record:
+        record_results(folder, document)
     print(json.dumps(document))
     return 0
