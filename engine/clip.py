@@ -23,7 +23,7 @@ from PIL import GifImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
 from engine.errors import InputError, OutputError
-from engine.files import output_error, write_atomically, writing
+from engine.files import output_error, put_in_place, write_atomically, writing
 from engine.recipe import (
     GIF_END,
     RECIPE_NAME,
@@ -169,7 +169,7 @@ class ClipWriter:
         _sync(self._temporary)
         if self._out.is_dir():
             _check_folder(self._out)  # rendering takes long: somebody may have put something there
-        _replace(self._temporary, _place(self._out))
+        put_in_place(self._temporary, _place(self._out))
 
     def _check(self) -> None:
         """The encoder's library only logs some failures of its last writes: count what arrived."""
@@ -331,18 +331,3 @@ def _sync(path: Path) -> None:
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         with file.open("r+b") as stream:  # Windows syncs only what may be written
             os.fsync(stream.fileno())
-
-
-def _replace(temporary: Path, out: Path) -> None:
-    if not out.is_dir():
-        temporary.replace(out)
-        return
-    # No system renames one folder over another that is not empty.
-    old = temporary.with_name(f"{temporary.name}.old")
-    out.replace(old)
-    try:
-        temporary.replace(out)
-    except OSError:
-        old.replace(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

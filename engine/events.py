@@ -6,6 +6,16 @@ from dataclasses import dataclass
 
 from engine.request import Clip
 
+STAGES = {
+    "load": "Loading the model",
+    "prompt": "Reading the prompt",
+    "references": "Looking at the pictures",
+    "denoise": "Painting",
+    "decode": "Developing the frames",
+    "write": "Writing the clip",
+}
+"""What a creator is told of each stage of a render, in their order."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -53,3 +54,22 @@ def write_atomically(path: Path, data: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Give the finished file or folder `temporary` the name of its neighbour `target`, which may exist; raises OSError.
+
+    No system renames one folder over another that is not empty: the old one steps aside, and comes back if the new one
+    cannot take its place.
+    """
+    if not target.is_dir():
+        temporary.replace(target)
+        return
+    aside = temporary.with_name(f"{temporary.name}.old")
+    target.replace(aside)
+    try:
+        temporary.replace(target)
+    except OSError:
+        aside.replace(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

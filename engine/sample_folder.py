@@ -20,7 +20,7 @@ from pathlib import Path
 
 from engine.errors import InputError, OutputError, PictureError
 from engine.file_names import NameBook, face_among, label_of
-from engine.files import writing
+from engine.files import put_in_place, writing
 from engine.picture_decoding import ENDINGS
 from engine.pictures import PictureStore, encode_png, model_picture
 from engine.request import RenderSettings
@@ -73,7 +73,7 @@ def write_sample_folder(
         temporary.mkdir()
         try:
             _fill(temporary, scene, store, settings, title or target.name)
-            _put_in_place(temporary, target)
+            put_in_place(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -243,19 +243,3 @@ def _check_target(target: Path) -> None:
         raise foreign from error
     if not files <= expected:
         raise foreign
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    if not target.exists():
-        temporary.rename(target)
-        return
-    # A folder cannot be replaced in one step: the old one steps aside and comes back if the new one cannot take its
-    # place.
-    aside = temporary.with_name(f"{temporary.name}.old")
-    target.rename(aside)
-    try:
-        temporary.rename(target)
-    except OSError:
-        aside.rename(target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from engine.codec import to_json
 from engine.engines import EngineInfo, engine_info
-from engine.events import Preview
+from engine.events import STAGES, Preview
 from engine.prompt_text import clean_prompt
 from engine.request import RenderRequest, RenderSettings, nearest_frames, nearest_size
 from engine.scene import UNBOUND_CODES, Reference, Role, Scene, unbound_problem
@@ -23,14 +23,6 @@ NUM_TONES = 6
 
 _OWN_CLIP = re.compile(r"\d{8}-\d{6}-(.+?)-seed\d+(?:-\d+)?")
 _ROLES = {Role.face: "Face", Role.attribute: "Attribute", Role.object: "Object", Role.background: "Background"}
-_STAGES = {
-    "load": "Loading the model",
-    "prompt": "Reading the prompt",
-    "references": "Looking at the pictures",
-    "denoise": "Painting",
-    "decode": "Developing the frames",
-    "write": "Writing the clip",
-}
 
 
 def picture_url(reference: Reference) -> str:
@@ -159,7 +151,7 @@ def job_view(job: Job) -> Json:
         "title": job.title,
         "state": job.state.value,
         "started": job.started is not None,
-        "stage": _STAGES.get(stage, stage.replace("_", " ").capitalize()) or "Starting",
+        "stage": STAGES.get(stage, stage.replace("_", " ").capitalize()) or "Starting",
         "step": progress.step if progress else 0,
         "num_steps": progress.num_steps if progress else 0,
         "seconds_left": progress.seconds_left if progress and job.state is JobState.running else None,

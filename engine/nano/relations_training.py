@@ -170,8 +170,8 @@ def velocity_loss(
     """Mean squared error of the video's velocity and `localisation_loss`, summed; beside it `[3, B]` every scene's
     sigma and both errors.
 
-    Short clips are taken several times, with other noise at the same sigma, see `engine.nano.copies`. Some scenes show a
-    part of themselves through less noise, see `uneven_noise`; that part has no loss.
+    Short clips are taken several times, with other noise at the same sigma, see `engine.nano.copies`. Some scenes show
+    a part of themselves through less noise, see `uneven_noise`; that part has no loss.
     """
     size, channels, frames = batch.video.shape[:3]
     copies = max(1, min(plan.copies, plan.copied_frames // frames))

@@ -14,22 +14,13 @@ from typing import TYPE_CHECKING, Any
 from engine.cancel import CancelToken
 from engine.codec import to_json
 from engine.engines import DEFAULT_ENGINE, engine_info, resolve_settings
-from engine.events import Event, Finished, Preview, Progress
+from engine.events import STAGES, Event, Finished, Preview, Progress
 from engine.memory.profiles import check_profile
 from engine.request import RenderRequest, RenderSettings
 
 if TYPE_CHECKING:
     from engine.pictures import PictureStore
     from engine.sources import Source
-
-STAGES = {
-    "load": "Loading the model",
-    "prompt": "Reading the prompt",
-    "references": "Looking at the pictures",
-    "denoise": "Painting",
-    "decode": "Developing the frames",
-    "write": "Writing the clip",
-}
 
 
 def run(args: argparse.Namespace) -> int:
