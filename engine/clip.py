@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypedDict, cast
 
 import av
 import numpy as np
 import psutil
+from av.error import FFmpegError
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.stream import VideoStream
 from PIL import GifImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -45,8 +47,18 @@ _CODECS = {
     ".mp4": ("libx264", {"crf": "12", "preset": "medium"}),
     ".webm": ("libvpx-vp9", {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"}),
 }
+
+
 # Without tags every player guesses its own colours for small pictures.
-_YUV = {
+class _Colours(TypedDict):
+    format: str
+    dst_colorspace: Colorspace
+    dst_color_range: ColorRange
+    dst_color_trc: ColorTrc
+    dst_color_primaries: ColorPrimaries
+
+
+_YUV: _Colours = {
     "format": "yuv420p",
     "dst_colorspace": Colorspace.ITU709,
     "dst_color_range": ColorRange.MPEG,
@@ -128,7 +140,7 @@ class ClipWriter:
         self._frames = 0
         try:
             self._encoder = self._open(width, height, fps)
-        except (OSError, av.FFmpegError) as error:
+        except (OSError, FFmpegError) as error:
             self._remove()
             raise _failure(error, out) from error
 
@@ -143,7 +155,7 @@ class ClipWriter:
         """Add a frame."""
         try:
             self._encoder.write(frame)
-        except (OSError, av.FFmpegError) as error:
+        except (OSError, FFmpegError) as error:
             raise _failure(error, self._out) from error
         self._frames += 1
 
@@ -156,7 +168,7 @@ class ClipWriter:
         try:
             if kind is None:
                 self._complete()
-        except (OSError, av.FFmpegError) as failure:
+        except (OSError, FFmpegError) as failure:
             raise _failure(failure, self._out) from failure
         finally:
             # Closed first, because Windows removes no open file; after a success both have nothing to do.
@@ -202,7 +214,8 @@ class _VideoEncoder:
             self._container.metadata.update(webm_tags(self._text))
         codec, settings = _CODECS[ending]
         # One thread and no version strings: equal frames give equal files.
-        self._stream = self._container.add_stream(codec, rate=Fraction(fps), options={**settings, "flags": "+bitexact"})
+        stream = self._container.add_stream(codec, rate=Fraction(fps), options={**settings, "flags": "+bitexact"})
+        self._stream = cast(VideoStream, stream)  # both codecs are for video
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
@@ -224,7 +237,7 @@ class _VideoEncoder:
 
     def abandon(self) -> None:
         # The file goes away: what the library fails to write into it does not matter any more.
-        with contextlib.suppress(OSError, av.FFmpegError):
+        with contextlib.suppress(OSError, FFmpegError):
             self._container.close()
 
 
@@ -320,7 +333,7 @@ def _renders(pid: int) -> bool:
         return True  # somebody else's, and alive
 
 
-def _failure(error: OSError | av.FFmpegError, out: Path) -> OutputError:
+def _failure(error: OSError | FFmpegError, out: Path) -> OutputError:
     if isinstance(error, OSError):
         return output_error(error, out)
     return output_error(OSError(error.errno, error.strerror), out)

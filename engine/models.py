@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.utils import logging as diffusers_logging
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
 from transformers.utils import logging as transformers_logging
@@ -23,6 +25,8 @@ from engine.model.pipeline import LumosXPipeline
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.weights import locate, weights_digest
+
+_Component = TypeVar("_Component")
 
 
 class EngineModel:
@@ -38,7 +42,7 @@ class EngineModel:
         self.digest = weights_digest(engine)
         self.dtype = compute_dtype(device, builtin=info.builtin)
         self.profile = choose_profile(profile, device.type, free_device_bytes(device), small=info.builtin)
-        self.tokenizer = _load(self.folder, "tokenizer", lambda path: AutoTokenizer.from_pretrained(path))
+        self.tokenizer = _load(self.folder, "tokenizer", _read_tokenizer)
         self._pipeline: LumosXPipeline | None = None
 
     def encode_prompts(self, prompts: list[str]) -> list[torch.Tensor]:
@@ -64,9 +68,7 @@ class EngineModel:
     def pipeline(self) -> LumosXPipeline:
         """VAE, network and schedule, placed as the profile says; loaded once."""
         if self._pipeline is None:
-            vae = _load(
-                self.folder, "vae", lambda path: AutoencoderKLWan.from_pretrained(path, dtype=torch.float32)
-            )
+            vae = _load(self.folder, "vae", lambda path: AutoencoderKLWan.from_pretrained(path, dtype=torch.float32))
             network = _load(
                 self.folder,
                 "transformer",
@@ -87,7 +89,7 @@ class EngineModel:
 
 def load_tokenizer(engine: str) -> PreTrainedTokenizerBase:
     """The tokenizer alone, for whoever only counts and binds words."""
-    return _load(locate(engine), "tokenizer", lambda path: AutoTokenizer.from_pretrained(path))
+    return _load(locate(engine), "tokenizer", _read_tokenizer)
 
 
 def choose_device() -> torch.device:
@@ -111,7 +113,11 @@ def free_device_bytes(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
-def _load(folder: Path, component: str, load):
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _load(folder: Path, component: str, load: Callable[[Path], _Component]) -> _Component:
     """Load one component of a diffusers folder, damage and lack of memory told in a sentence."""
     # Progress is told by the render itself.
     transformers_logging.disable_progress_bar()

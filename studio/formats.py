@@ -10,7 +10,7 @@ import io
 import os
 import secrets
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.error import FFmpegError
 from PIL import Image
 
 from engine.clip import ClipWriter, Recipe, read_recipe
@@ -63,11 +64,11 @@ def save_as(clip: Path, name: str, folder: Path, *, pictures: bool) -> Path:
 
 
 @contextmanager
-def _opened(clip: Path) -> Iterator[InputContainer]:
+def _opened(clip: Path) -> Generator[InputContainer]:
     try:
         with av.open(str(clip)) as container:
             yield container
-    except (av.FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError) as error:
         raise InputError(f"“{clip.name}” cannot be read as a video; render it again.") from error
 
 

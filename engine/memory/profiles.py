@@ -9,7 +9,7 @@ A profile never changes the clip.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from engine.errors import InputError
 
@@ -53,7 +53,8 @@ def apply_profile(pipeline: LumosXPipeline, profile: str, device: torch.device) 
     elif profile == "offload":
         pipeline.enable_model_cpu_offload(device=device)
     else:
-        pipeline.vae.to(device)
+        # diffusers' own `to` hides its arguments behind a wrapper.
+        cast(torch.nn.Module, pipeline.vae).to(device)
         pipeline.transformer.enable_group_offload(
             onload_device=device,
             offload_device=torch.device("cpu"),

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import torch
-from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, unpatchify
 
 
 @torch.no_grad()

@@ -72,9 +72,9 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         self,
         tokenizer: PreTrainedTokenizerBase,
         text_encoder: UMT5EncoderModel | None,
-        vae: AutoencoderKLWan,
-        transformer: LumosXTransformer3DModel,
-        scheduler: LumosXScheduler,
+        vae: AutoencoderKLWan | None,
+        transformer: LumosXTransformer3DModel | None,
+        scheduler: LumosXScheduler | None,
         text_tokens: int = 512,
     ) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         return [np.stack(list(self.frames(row[None]))) for row in latents]
 
 
-def draw_noise(shape: tuple[int, int, int, int], seeds: tuple[int, ...]) -> torch.Tensor:
+def draw_noise(shape: tuple[int, ...], seeds: tuple[int, ...]) -> torch.Tensor:
     """Standard normal noise float32 `[len(seeds), C, T, h, w]`, drawn on the CPU row by row, so that a seed means the
     same on every device and in every batch."""
     return torch.stack([torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds])

@@ -60,7 +60,9 @@ def read_frames(path: Path) -> Frame:
     if path.is_dir():
         return np.stack([np.asarray(Image.open(file)) for file in sorted(path.glob("frame_*.png"))])
     with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        return np.stack(
+            [frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False) for frame in container.decode(video=0)]
+        )
 
 
 @pytest.mark.parametrize("name", FORMS)

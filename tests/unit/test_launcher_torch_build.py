@@ -66,7 +66,8 @@ def test_only_builds_for_cards_are_called_large() -> None:
     ("script", "expected"),
     [
         (
-            'case "$1" in --query*) echo 8.9; echo 6.1;; *) echo "| Driver Version: 570.1  CUDA Version: 12.8 |";; esac',
+            'case "$1" in --query*) echo 8.9; echo 6.1;; '
+            '*) echo "| Driver Version: 570.1  CUDA Version: 12.8 |";; esac',
             Card(cuda=(12, 8), capability=(8, 9)),
         ),
         ('case "$1" in --query*) echo "12.0";; *) echo "no table";; esac', Card(cuda=None, capability=(12, 0))),

@@ -54,7 +54,7 @@ def test_a_recipe_may_leave_its_pictures_out(tmp_path: Path, recipe: Recipe) -> 
 
 
 def test_text_is_the_same_for_the_same_recipe(recipe: Recipe) -> None:
-    turned = dataclasses.replace(recipe, pictures=dict(reversed(recipe.pictures.items())))
+    turned = dataclasses.replace(recipe, pictures=dict(reversed(list(recipe.pictures.items()))))
     assert recipe_to_json(turned) == recipe_to_json(recipe)
     assert recipe_from_json(recipe_to_json(recipe)) == recipe
 

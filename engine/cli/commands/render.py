@@ -6,9 +6,10 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import fields
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from engine.cancel import CancelToken
@@ -84,9 +85,11 @@ def _render(args: argparse.Namespace, request: RenderRequest, store: PictureStor
 
 
 @contextmanager
-def _cancelled_by_signals(cancel: CancelToken) -> Iterator[None]:
+def _cancelled_by_signals(cancel: CancelToken) -> Generator[None]:
     """Ctrl-C and SIGTERM end the render at its next step, tidily; a second one ends the process at once."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
 
     def stop(number: int, _: object) -> None:
         cancel.cancel()
