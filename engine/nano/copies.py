@@ -8,8 +8,10 @@ positions and do not see one another, so that each gets exactly what a pass of i
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 import torch
+from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 
 from engine.model.attention import RelationalSelfAttnProcessor
 from engine.model.layout import SequenceLayout
@@ -86,11 +88,12 @@ class SharedReferences:
 
     def __init__(self, transformer: LumosXTransformer3DModel) -> None:
         self.transformer = transformer
-        self._rope = CopiedRotaryPosEmbed(int(transformer.config.attention_head_dim))
+        self._rope = CopiedRotaryPosEmbed(int(transformer.config["attention_head_dim"]))
         self._processors = [CopiedSelfAttnProcessor() for _ in transformer.blocks]
         transformer.rope = self._rope
         for block, processor in zip(transformer.blocks, self._processors, strict=True):
-            block.attn1.set_processor(processor)
+            # The parameter's type lists diffusers' own processors only.
+            cast(WanTransformerBlock, block).attn1.set_processor(processor)  # pyright: ignore[reportArgumentType]
 
     def velocity(self, noisy: torch.Tensor, *arguments: torch.Tensor, **conditions: object) -> torch.Tensor:
         """Velocities `[B, K, C, T, h, w]` of `noisy` copies of that shape; the rest as for the transformer."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
@@ -120,7 +120,7 @@ def owners_of(structure: Structure, latent_frames: int, first_seed: int, count: 
 def encode(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
     """uint8 `[B, T, H, W, 3]` to normalised latents `[B, C, t, h, w]` float32."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), fast_stills():
-        latents = [vae.encode(as_video(part)).latent_dist.mode() for part in pixels.split(16)]
+        latents = [vae.encode(as_video(part), return_dict=False)[0].mode() for part in pixels.split(16)]
     return normalised(vae, torch.cat(latents))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from engine.model.pipeline import LumosXPipeline

@@ -5,19 +5,23 @@ References are never noised and share the video's timestep. In one sample of ten
 references stay, which is what guidance subtracts.
 """
 
+# The averaging of many tensors at once has no public name.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MethodType
+from typing import cast
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors.torch import load_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
@@ -112,7 +116,8 @@ def keep_norms_in_half(transformer: torch.nn.Module) -> None:
     """Let the norms of queries and keys take their weight in the dtype of their input: a mixture has no fast kernel."""
 
     def forward(self: torch.nn.RMSNorm, x: torch.Tensor) -> torch.Tensor:
-        weight = None if self.weight is None else self.weight.to(x.dtype)
+        given = cast("torch.Tensor | None", self.weight)  # None where a norm has no weight
+        weight = None if given is None else given.to(x.dtype)
         return torch.nn.functional.rms_norm(x, self.normalized_shape, weight, self.eps)
 
     for module in transformer.modules():
@@ -220,7 +225,7 @@ def localisation_loss(shares: list[torch.Tensor], owners: torch.Tensor) -> torch
 
 
 def uneven_noise(
-    sigma: torch.Tensor, size: tuple[int, int], share: float, generator: torch.Generator
+    sigma: torch.Tensor, size: Sequence[int], share: float, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise levels and weights of the loss, both `[B, 1, 1, 1, h, w]`.
 
@@ -266,7 +271,7 @@ def train_relations(
         load_model(encoder, start / "text_encoder" / "model.safetensors")
     average = {"transformer": copy.deepcopy(transformer), "text_encoder": copy.deepcopy(encoder)}
     parameters = [*transformer.parameters(), *encoder.parameters()]
-    averaged = [*average["transformer"].parameters(), *average["text_encoder"].parameters()]
+    averaged: list[torch.Tensor] = [*average["transformer"].parameters(), *average["text_encoder"].parameters()]
     plain = [*encoder.shared.parameters(), *transformer.proj_out.parameters()]
     optimizer = Muon(parameters, lr=plan.learning_rate, plain=plain)
     models = {"transformer": transformer, "text_encoder": encoder}
@@ -291,14 +296,16 @@ def train_relations(
         optimizer.step()
         step += 1
         with torch.no_grad():
-            torch._foreach_lerp_(averaged, parameters, 1 - min(plan.averaging, (step + 1) / (step + 10)))
+            torch._foreach_lerp_(
+                averaged, cast(list[torch.Tensor], parameters), 1 - min(plan.averaging, (step + 1) / (step + 10))
+            )
         recent.append(errors)
         if step % 50 == 0:
             log(f"relations step {step}/{plan.steps} {_summary(recent)} {time.monotonic() - started:.0f} s", flush=True)
             recent = []
         if step % plan.checkpoint_every == 0 or step == plan.steps:
             run.save(step, models, optimizer)
-    return average["transformer"], average["text_encoder"]
+    return cast(LumosXTransformer3DModel, average["transformer"]), cast(UMT5EncoderModel, average["text_encoder"])
 
 
 def rate(step: int, steps: int) -> float:

@@ -3,20 +3,23 @@
 Batches follow from the seed and the step number alone, so a resumed run sees what an uninterrupted one would have seen.
 """
 
+# A convolution's padding and the averaging of many tensors at once have no public name.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d, WanResample
 from torch.utils.data import DataLoader, Dataset
 
 from engine.nano.muon import Muon
@@ -26,7 +29,7 @@ from engine.nano.world.scene import WorldScene, draw_scene, draw_structure, mode
 TRAINING_SEEDS = 1_000_000_000
 """World seeds below this are for training; presets and measurements draw from there on."""
 
-VAE_CONFIG: dict[str, object] = {
+VAE_CONFIG: dict[str, Any] = {
     "base_dim": 24,
     "decoder_base_dim": 24,
     "z_dim": 12,
@@ -59,7 +62,7 @@ class VaePlan:
 
 def new_vae(mean: list[float] | None = None, std: list[float] | None = None) -> AutoencoderKLWan:
     """An untrained autoencoder of nano's shape: 8× smaller in space, 4× in time, 12 channels."""
-    channels = int(VAE_CONFIG["z_dim"])  # pyright: ignore[reportArgumentType]
+    channels = int(VAE_CONFIG["z_dim"])
     return AutoencoderKLWan(**VAE_CONFIG, latents_mean=mean or [0.0] * channels, latents_std=std or [1.0] * channels)
 
 
@@ -72,7 +75,7 @@ def prepare_for_motion(vae: AutoencoderKLWan) -> None:
         for module in vae.modules():
             if isinstance(module, WanResample) and hasattr(module, "time_conv"):
                 module.time_conv.weight.zero_()
-                module.time_conv.bias.zero_()
+                torch.nn.init.zeros_(cast(torch.Tensor, module.time_conv.bias))
                 channels = module.dim
                 for out in range(module.time_conv.out_channels):
                     module.time_conv.weight[out, out % channels, -1] = 1.0
@@ -81,7 +84,7 @@ def prepare_for_motion(vae: AutoencoderKLWan) -> None:
 
 
 @contextmanager
-def fast_stills() -> Iterator[None]:
+def fast_stills() -> Generator[None]:
     """Within this block a causal convolution of a single frame is the flat convolution that it amounts to."""
     original = WanCausalConv3d.forward
 
@@ -164,7 +167,7 @@ def with_statistics(vae: AutoencoderKLWan, seed: int, scenes: int = 48) -> None:
         for _ in range(scenes):
             scene = _scene(rng)
             for pixels in (render_clip(scene, 5)[None], model_references(scene)[:, None]):
-                latent = vae.encode(as_video(torch.from_numpy(pixels))).latent_dist.mode()
+                latent = vae.encode(as_video(torch.from_numpy(pixels)), return_dict=False)[0].mode()
                 parts.append(latent.float().transpose(0, 1).flatten(1))
     values = torch.cat(parts, dim=1)
     vae.register_to_config(latents_mean=values.mean(1).tolist(), latents_std=values.std(1).tolist())
@@ -178,25 +181,25 @@ def as_video(pixels: torch.Tensor) -> torch.Tensor:
 def normalised(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
     """Latents `[B, C, T, h, w]` with the measured mean and spread taken out."""
     shape = (1, -1, 1, 1, 1)
-    mean = torch.tensor(vae.config.latents_mean).view(shape)
-    return (latents.float() - mean) / torch.tensor(vae.config.latents_std).view(shape)
+    mean = torch.tensor(vae.config["latents_mean"]).view(shape)
+    return (latents.float() - mean) / torch.tensor(vae.config["latents_std"]).view(shape)
 
 
 def denormalised(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
     """The inverse of `normalised`."""
     shape = (1, -1, 1, 1, 1)
-    return latents * torch.tensor(vae.config.latents_std).view(shape) + torch.tensor(vae.config.latents_mean).view(
-        shape
-    )
+    return latents * torch.tensor(vae.config["latents_std"]).view(shape) + torch.tensor(
+        vae.config["latents_mean"]
+    ).view(shape)
 
 
 def _loss(vae: AutoencoderKLWan, pixels: torch.Tensor, kl_weight: float) -> tuple[torch.Tensor, float]:
     video = as_video(pixels)
     with torch.autocast("cpu", torch.bfloat16):
-        posterior = vae.encode(video).latent_dist
+        posterior = vae.encode(video, return_dict=False)[0]
         # A little noise keeps the decoder steady against the transformer's small errors.
         latent = posterior.mode() + torch.randn_like(posterior.mean) * posterior.std.clamp(max=0.3)
-        decoded = vae.decode(latent).sample.float()
+        decoded = vae.decode(latent, return_dict=False)[0].float()
     difference = decoded - video
     error = difference.abs().mean()
     edges = (difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()) / 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5Config, UMT5EncoderModel
 
 from engine.model.layout import SequenceLayout, rotary_table
@@ -87,7 +87,7 @@ def run_text_encoder(folder: RecordedFolder) -> Iterator[tuple[str, Judge]]:
 @torch.no_grad()
 def encode_video(vae: AutoencoderKLWan, video_u8: torch.Tensor) -> torch.Tensor:
     """uint8 `[3, F, H, W]` → normalised posterior mean `[C, T, h, w]`."""
-    latent = vae.encode(video_u8[None].float() / 127.5 - 1).latent_dist.mode()
+    latent = vae.encode(video_u8[None].float() / 127.5 - 1, return_dict=False)[0].mode()
     mean, std = _statistics(vae)
     return ((latent - mean) / std)[0]
 
@@ -101,7 +101,8 @@ def decode_latent(vae: AutoencoderKLWan, latent: torch.Tensor) -> torch.Tensor:
 
 def _statistics(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:
     mean, std = (
-        torch.tensor(values)[None, :, None, None, None] for values in (vae.config.latents_mean, vae.config.latents_std)
+        torch.tensor(values)[None, :, None, None, None]
+        for values in (vae.config["latents_mean"], vae.config["latents_std"])
     )
     return mean, std
 

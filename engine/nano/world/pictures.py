@@ -28,7 +28,8 @@ def face_picture(person: Person, rng: np.random.Generator, scale: float) -> np.n
     middle = y - 62
     half = 16.5 * person.width + float(rng.uniform(-1, 1.5))
     box = (x - half, middle - 19 + float(rng.uniform(-1.5, 1.5)), x + half, middle + 16.5 + float(rng.uniform(-1, 2)))
-    crop = frame.crop(tuple(round(edge * drawn) for edge in box))
+    left, top, right, bottom = (round(edge * drawn) for edge in box)
+    crop = frame.crop((left, top, right, bottom))
     return np.asarray(crop.reduce(OVERSAMPLING))
 
 
