@@ -1,7 +1,7 @@
 # Checks and tests, with the tools of the project's own environment (made by `python3 launcher.py test`, or by `make setup`).
 PYTHON := .venv/bin/python
 
-.PHONY: check test setup format
+.PHONY: check test setup format screenshots
 
 check:
 	$(PYTHON) -m ruff check .
@@ -18,3 +18,7 @@ test:
 
 setup:
 	python3 launcher.py setup
+
+# the pictures in docs/screenshots: a real studio, the built-in model, Chromium
+screenshots:
+	$(PYTHON) -m tests.browser.screenshots

@@ -18,7 +18,7 @@ from engine.pictures import PictureStore
 from engine.request import RenderRequest
 from engine.sources import Source, load_source
 from studio import view
-from studio.draft import FieldError, edit_prompt, parse_scene, settings_from
+from studio.draft import FieldError, edit_prompt, mark_words, parse_scene, settings_from
 from studio.jobs import JobQueue, JobState
 from studio.library import ClipEntry, Library, PresetEntry, spoken
 
@@ -59,6 +59,7 @@ class Desk:
             "open": self._open,
             "open_clip": self._open_clip,
             "revise": self._revise,
+            "mark": self._mark,
             "render": self._render,
             "cancel": self._cancel,
             "look": self._look,
@@ -132,6 +133,13 @@ class Desk:
     def _revise(self, message: Json) -> Json:
         scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
         return view.scene_view(scene, _text(message, "title") if "title" in message else "")
+
+    def _mark(self, message: Json) -> Json:
+        scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
+        start, end = message.get("start"), message.get("end")
+        if type(start) is not int or type(end) is not int:
+            raise InputError("The page sent an incomplete message; reload it.")
+        return view.scene_view(mark_words(scene, _text(message, "reference"), start, end), _text(message, "title"))
 
     # -- rendering -----------------------------------------------------------------------------------------------------
 
@@ -207,7 +215,7 @@ def _preset(entry: PresetEntry) -> Json:
         "name": entry.name,
         "title": entry.title,
         "about": entry.about,
-        "pictures": [view.picture_url(picture) for picture in entry.pictures],
+        "pictures": [view.mosaic_view(picture) for picture in entry.pictures],
         "error": entry.error,
     }
 

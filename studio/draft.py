@@ -59,6 +59,26 @@ def edit_prompt(scene: Scene, prompt: str) -> Scene:
     return dataclasses.replace(scene, prompt=prompt, spans=tuple(spans))
 
 
+def mark_words(scene: Scene, reference: str, start: int, end: int) -> Scene:
+    """Return the scene in which the characters [start, end) of the prompt mean a reference, too.
+
+    Blanks at either side are left out.
+
+    Raises:
+        InputError: there is no such reference, or no word lies there.
+    """
+    known = next((one for one in scene.references() if one.id == reference), None)
+    if known is None:
+        raise InputError("This picture is no longer in the scene; choose the scene again.")
+    marked = scene.prompt[max(start, 0) : max(end, 0)]
+    if not marked.strip():
+        raise InputError(f"Mark the words of the prompt that mean “{known.label}” first.")
+    first = max(start, 0) + len(marked) - len(marked.lstrip())
+    span = PromptSpan(start=first, end=first + len(marked.strip()), target=reference)
+    spans = tuple(dict.fromkeys([*scene.spans, span]))
+    return dataclasses.replace(scene, spans=spans, unbound=tuple(one for one in scene.unbound if one != reference))
+
+
 def settings_from(chosen: Mapping[str, Any]) -> RenderSettings:
     """Return the settings a page asks for; what it leaves open is the engine's default, an open seed is drawn anew.
 

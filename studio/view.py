@@ -31,6 +31,11 @@ def picture_url(reference: Reference) -> str:
     return url if reference.mask is None else f"{url}?mask={reference.mask}&role={reference.role.value}"
 
 
+def mosaic_view(reference: Reference) -> Json:
+    """Return a reference as a tile of a preset; a thing is shown whole, a face or a place may be cropped."""
+    return {"url": picture_url(reference), "whole": reference.role in (Role.attribute, Role.object)}
+
+
 def places(scene: Scene, reference: Reference) -> list[tuple[int, int]]:
     """Return the characters [start, end) of the raw prompt that name a reference, in order.
 

@@ -8,7 +8,7 @@ function clipFacts(clip) {
     plural(clip.num_frames, "frame", "frames"),
     plural(clip.num_inference_steps, "step", "steps"),
     clip.seconds === null ? null : `made in ${clip.seconds < 10 ? clip.seconds.toFixed(1) : Math.round(clip.seconds)} s`,
-    clip.engine_title,
+    clip.builtin ? null : clip.engine_title, // the built-in one is named on the picture already
   ];
   return h("p", { class: "facts" }, parts.filter(Boolean).join(" · "));
 }
@@ -37,8 +37,7 @@ function saveRowFor(ask, formats) {
     return h(
       "div",
       {},
-      h("div", { class: "save" }, choice, button),
-      clip.has_scene && h("label", { class: "check" }, bare, "Leave my pictures out of the file"),
+      h("div", { class: "save" }, choice, button, clip.has_scene && h("label", { class: "check" }, bare, "without my pictures inside")),
       fault,
     );
   };

@@ -62,7 +62,9 @@ async function begin() {
     const placed = settings.say(answer.field, answer.error);
     renderFault = Boolean(answer.error && !placed);
     run.fail(renderFault ? answer.error : "");
-    if (!answer.error) look();
+    if (answer.error) return;
+    settings.drawn(answer.seed);
+    look();
   }
 
   async function openClip(clip) {

@@ -120,11 +120,13 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
     { class: "panel", "aria-label": "Render" },
     stage,
     h("div", { class: "status" }, h("p", { class: "line" }, line, left), bar, fault, spoken),
-    after,
     h("div", { class: "actions" }, render, cancel),
     waiting,
+    after,
     settings.node,
   );
+
+  new ResizeObserver(() => node.parentElement.style.setProperty("--lx-panel-height", `${node.offsetHeight}px`)).observe(node);
 
   return {
     node,

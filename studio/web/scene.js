@@ -11,7 +11,7 @@ function scenePart(ask, changed) {
 
   const presets = h("div", { class: "presets", role: "radiogroup", "aria-label": "Presets" });
   const chooseFault = h("p", { class: "notice fault", hidden: true, role: "alert" });
-  const pathBox = h("input", { type: "text", placeholder: "/home/me/my-scene", "aria-label": "Path of a sample folder", spellcheck: false });
+  const pathBox = h("input", { type: "text", placeholder: "/home/me/my-scene", "aria-label": "Path of a sample folder", spellcheck: false, oninput: () => sentence(chooseFault, "") });
   const pathForm = h("form", { onsubmit: openPath }, pathBox, h("button", { type: "submit" }, "Open"));
   const picker = h("input", { type: "file", multiple: true, class: "visually-hidden", tabIndex: -1, onchange: sendFolder });
   picker.setAttribute("webkitdirectory", "");
@@ -36,7 +36,7 @@ function scenePart(ask, changed) {
       const mosaic = h(
         "span",
         { class: "mosaic" },
-        preset.pictures.map((url) => h("img", { src: url, alt: "", draggable: false, loading: "lazy" })),
+        preset.pictures.map(({ url, whole }) => h("img", { src: url, class: whole ? "whole" : "", alt: "", draggable: false, loading: "lazy" })),
       );
       presets.append(
         h(
@@ -84,14 +84,14 @@ function scenePart(ask, changed) {
     await take(answer, null);
   }
 
-  async function take(pending, presetName) {
+  async function take(pending, presetName, fault = chooseFault) {
     chosen += 1;
     const mine = chosen;
     words.readOnly = true; // what was typed now would be replaced by the answer
     const answer = await pending;
     if (mine !== chosen) return;
     words.readOnly = false;
-    sentence(chooseFault, answer.error);
+    sentence(fault, answer.error);
     if (answer.error) {
       markChosen(view ? view.preset : null);
       return;
@@ -131,8 +131,20 @@ function scenePart(ask, changed) {
         h("span", { class: "role" }, reference.role),
         h("span", { class: "label" }, reference.label),
         h("span", { class: reference.missing ? "bound missing" : "bound" }, reference.bound),
+        reference.missing && h("button", { type: "button", class: "plain", onclick: () => mark(reference) }, "Use the marked words"),
       ),
     );
+  }
+
+  async function mark(reference) {
+    const letters = (text) => [...text].length; // Python counts letters, a browser their halves
+    const [start, end] = [words.selectionStart, words.selectionEnd].map((place) => letters(words.value.slice(0, place)));
+    words.focus();
+    if (start === end) {
+      sentence(promptFault, `Mark the words of the prompt that mean “${reference.label}” first, then press “Use the marked words”.`);
+      return;
+    }
+    await take(ask({ do: "mark", scene: view.scene, prompt: words.value, title: view.title, reference: reference.id, start, end }), view.preset, promptFault);
   }
 
   // -- the prompt ------------------------------------------------------------------------------------------------------------

@@ -13,13 +13,17 @@ function settingsPart(engines) {
   const keep = h("input", { type: "checkbox", onchange: seedKind });
   const seed = h("input", { type: "number", min: 0, step: 1, inputMode: "numeric", placeholder: "new each time" });
   const seedField = field("Seed", seed);
+  let lastSeed = ""; // of the render asked for last: ticking the box keeps what is on show
   const keepRow = h("label", { class: "check wide" }, keep, "Keep this seed: the same request gives the same clip");
   const fields = { engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField };
 
   function seedKind() {
     seed.disabled = !keep.checked;
-    if (keep.checked && seed.value === "") seed.value = String(Math.floor(Math.random() * 2147483647));
-    seedField.node.querySelector("label").textContent = keep.checked ? "Seed" : "Seed (new each time)";
+    if (keep.checked) seed.value = lastSeed || String(Math.floor(Math.random() * 2147483647));
+    else {
+      lastSeed = seed.value || lastSeed;
+      seed.value = ""; // what stands there instead: new each time
+    }
   }
 
   function offer(select, list, chosen) {
@@ -78,8 +82,11 @@ function settingsPart(engines) {
     },
     keepSeed(number) {
       keep.checked = number !== null && number !== undefined;
-      if (keep.checked) seed.value = String(number);
+      if (keep.checked) lastSeed = String(number);
       seedKind();
+    },
+    drawn(number) {
+      if (!keep.checked) lastSeed = number;
     },
     say(name, text) {
       silence();

@@ -95,5 +95,5 @@ def page(open_page: Callable[..., Page]) -> Page:
     """One page with the preset “Test pair” chosen."""
     page = open_page()
     page.get_by_role("radio", name="Test pair").check(force=True)
-    page.get_by_text("Test pair", exact=True).nth(1).wait_for()
+    page.get_by_role("region", name="Cast").get_by_text("Test pair", exact=True).wait_for()
     return page

@@ -39,7 +39,7 @@ def take(browser: Browser, url: str, preset: str | None) -> None:
 
 
 def _open(browser: Browser, url: str, *, dark: bool) -> Page:
-    context = browser.new_context(viewport={"width": 1280, "height": 960}, color_scheme="dark" if dark else "light")
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="dark" if dark else "light")
     page = context.new_page()
     page.goto(url)
     page.get_by_role("region", name="Cast").locator("figure").first.wait_for()

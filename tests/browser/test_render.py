@@ -177,8 +177,9 @@ def test_the_built_in_model_makes_a_clip_from_the_page(open_page: Callable[..., 
         page = open_page(server=real)
         page.get_by_label("Steps").fill("4")
         page.get_by_role("button", name="Render", exact=True).click()
-        page.locator(".stage video").wait_for(timeout=90_000)
+        page.locator(".stage video").wait_for(timeout=180_000)
         expect(page.get_by_role("region", name="Render")).to_contain_text("built-in preview model")
         page.wait_for_function("document.querySelector('.stage video').videoWidth > 0")
+        page.close()  # before its server: a page that finds nobody complains
     finally:
         assert stop_server(process) == 0

@@ -70,6 +70,24 @@ def test_a_missing_word_is_told_and_stops_the_render_unless_meant(page: Page) ->
     render(page)
 
 
+def test_other_words_can_be_marked_for_a_picture(page: Page) -> None:
+    words = "\N{GRINNING FACE} " + PROMPT.replace("red coat", "warm thing")  # one letter to us, two to a browser
+    prompt = page.get_by_role("textbox", name="Prompt")
+    prompt.fill(words)
+    subject = page.get_by_role("region", name="Subject 1")
+    expect(subject).to_contain_text("not in the prompt")
+    prompt.evaluate("node => node.setSelectionRange(0, 0)")
+    subject.get_by_role("button", name="Use the marked words").click()
+    alert = page.get_by_role("region", name="Prompt").get_by_role("alert").filter(visible=True)
+    expect(alert).to_contain_text("Mark the words of the prompt that mean “red coat”")
+    prompt.evaluate("node => node.setSelectionRange(...[0, 10].map(place => node.value.indexOf('warm thing') + place))")
+    subject.get_by_role("button", name="Use the marked words").click()
+    expect(subject).to_contain_text("named once: “warm thing”")
+    expect(alert).to_have_count(0)
+    assert ("warm thing", "1") in marks(page)
+    render(page)
+
+
 def test_hostile_words_stay_words(page: Page) -> None:
     words = f"{PROMPT} {HOSTILE}"
     page.get_by_role("textbox", name="Prompt").fill(words)

@@ -92,7 +92,7 @@ def test_the_page_begins_with_presets_engines_and_formats(stand: _Stand) -> None
     mine = next(preset for preset in answer["presets"] if preset["name"] == "01-test_man")
     assert mine["title"] == "Test man"
     assert mine["about"] == "1 subject, 1 attribute"
-    assert len(mine["pictures"]) == 2
+    assert [picture["whole"] for picture in mine["pictures"]] == [False, True]
     assert answer["engines"][0]["name"] == "nano"
     assert answer["formats"][0] == {"value": "mp4", "title": "MP4"}
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from engine.codec import to_json
 from engine.engines import engine_info
 from engine.errors import InputError
 from engine.scene import PromptSpan, Reference, Role, Scene, Subject
-from studio.draft import FieldError, edit_prompt, parse_scene, settings_from
+from studio.draft import FieldError, edit_prompt, mark_words, parse_scene, settings_from
 
 PROMPT = "A man in a red coat waves."
 
@@ -44,6 +46,23 @@ def test_a_binding_keeps_its_words_or_goes(prompt: str, kept: list[str]) -> None
     edited = edit_prompt(_scene((11, 19)), prompt)
     assert edited.prompt == prompt
     assert _words(edited) == kept
+
+
+@pytest.mark.parametrize(("start", "end", "words"), [(11, 19, "red coat"), (10, 20, "red coat"), (20, 99, "waves.")])
+def test_marked_words_mean_their_picture(start: int, end: int, words: str) -> None:
+    scene = dataclasses.replace(_scene(), unbound=("c", "f"))
+    marked = mark_words(scene, "c", start, end)
+    assert _words(marked) == [words]
+    assert marked.unbound == ("f",)
+    assert mark_words(marked, "c", start, end) == marked
+
+
+@pytest.mark.parametrize(
+    ("reference", "start", "end"), [("c", 5, 5), ("c", 5, 6), ("c", 9, 3), ("c", 90, 99), ("x", 0, 5)]
+)
+def test_what_cannot_be_marked_is_told(reference: str, start: int, end: int) -> None:
+    with pytest.raises(InputError, match=r"Mark the words|no longer in the scene"):
+        mark_words(_scene(), reference, start, end)
 
 
 def test_typing_letter_by_letter_moves_bindings_along() -> None:
