@@ -52,6 +52,7 @@ def _show(page: Page, path: Path) -> None:
         " video.currentTime = video.duration / 2; })"
     )
     page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => null)))")
+    page.mouse.move(0, 0)
     page.screenshot(path=path)
 
 

@@ -135,6 +135,7 @@ def test_a_file_cannot_leave_its_folder(site: _Site, path: str) -> None:
 def test_what_is_wrong_with_a_folder_is_a_sentence(site: _Site) -> None:
     assert site.send(["bad/caption.txt"]).json() == {"error": "This folder holds no scene; choose another one."}
     assert "too many files" in site.send([f"big/{number}.png" for number in range(200)]).json()["error"]
+    assert "too large" in site.send(["x/caption.txt"], **{"Content-Length": str(2**40)}).json()["error"]
     assert "empty" in site.client.post("/studio/folder", files=[("other", b"x")]).json()["error"]
 
 
