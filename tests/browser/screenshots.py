@@ -47,12 +47,14 @@ def _open(browser: Browser, url: str, *, dark: bool) -> Page:
 
 
 def _show(page: Page, path: Path) -> None:
+    page.wait_for_function("document.querySelector('.stage video').readyState >= 2")  # its length is known only then
     page.locator(".stage video").evaluate(
         "video => new Promise(done => { video.pause(); video.controls = false; video.onseeked = done;"
         " video.currentTime = video.duration / 2; })"
     )
     page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => null)))")
     page.mouse.move(0, 0)
+    page.wait_for_timeout(300)  # the button under the mouse fades back
     page.screenshot(path=path)
 
 
