@@ -50,7 +50,7 @@ _ENGINES = (
             num_frames=25,
             fps=12,
             num_inference_steps=20,
-            guidance_scale=3.0,
+            guidance_scale=1.0,
             shift=3.0,
             seed=0,
             negative_prompt="",
@@ -80,7 +80,7 @@ _ENGINES = (
         size_multiple=SIZE_MULTIPLE,
         text_tokens=512,
         licence="Apache-2.0",
-        note="The published model: needs its weights (about 14 GB) and, for sensible speed, a graphics card.",
+        note="The published model: needs its weights (a download of about 23 GB) and, for sensible speed, a graphics card.",
     ),
 )
 

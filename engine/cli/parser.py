@@ -200,6 +200,9 @@ def _nano(commands: _Commands[_Parser]) -> None:
     )
     part.add_argument("--weights", type=_path, metavar="DIR", help="model folder (default: the built-in one)")
     part.add_argument("--steps", type=_whole(1, 10_000), metavar="N", help="sampling steps")
+    part.add_argument(
+        "--subjects", type=_whole_list(1, 6), default=(1, 2, 3), metavar="N,N…", help="numbers of subjects (1,2,3)"
+    )
     part.add_argument("--record", action="store_true", help="write the results on the model's card")
 
 
@@ -269,6 +272,11 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
         return _within(value, low, high)
 
     return convert
+
+
+def _whole_list(low: int, high: int) -> Callable[[str], tuple[int, ...]]:
+    convert = _whole(low, high)
+    return lambda text: tuple(convert(part) for part in text.split(","))
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:

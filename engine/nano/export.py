@@ -22,7 +22,7 @@ DEFAULTS: dict[str, object] = {
     "num_frames": 25,
     "fps": 12,
     "num_inference_steps": 20,
-    "guidance_scale": 3.0,
+    "guidance_scale": 1.0,
     "shift": 3.0,
     "negative_prompt": "",
 }

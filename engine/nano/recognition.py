@@ -48,12 +48,20 @@ class Found:
 
 def face_template(person: Person, hat: Hat | None) -> Template:
     """The face as it is drawn in a clip."""
-    return _template(head_front(person, hat, OVERSAMPLING))
+    return sprite_template(head_front(person, hat, OVERSAMPLING))
+
+
+def bare_face_template(person: Person) -> Template:
+    """The face from the eyes down, which no hat covers."""
+    template = face_template(person, None)
+    mask = template.mask.clone()
+    mask[: template.origin[1] - 1] = 0
+    return Template(template.pixels, mask, template.origin)
 
 
 def garment_template(garment: Garment) -> Template:
     """The middle of the garment's trunk, which arms rarely cover."""
-    template = _template(torso(garment, OVERSAMPLING))
+    template = sprite_template(torso(garment, OVERSAMPLING))
     ox, oy = template.origin
     core = torch.zeros_like(template.mask)
     core[oy + 3 : oy + 26, ox - 8 : ox + 9] = 1
@@ -122,7 +130,7 @@ def nearest_face(frame: np.ndarray, head: Found, faces: Sequence[Template]) -> i
     return int(np.argmin([misfit_near(frame, template, head.x, head.y) for template in faces]))
 
 
-def _template(sprite: Sprite) -> Template:
+def sprite_template(sprite: Sprite) -> Template:
     """A sprite at one pixel a unit; its size and joint are whole pixels by construction."""
     array = np.asarray(sprite.image, np.float32) / 255
     alpha = array[..., 3:]

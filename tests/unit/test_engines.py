@@ -50,7 +50,7 @@ def test_the_built_in_engine_is_small() -> None:
     settings = info.defaults
     assert info.builtin
     assert (settings.width, settings.height, settings.num_frames, settings.fps) == (128, 96, 25, 12)
-    assert (settings.num_inference_steps, settings.guidance_scale, settings.shift) == (20, 3.0, 3.0)
+    assert (settings.num_inference_steps, settings.guidance_scale, settings.shift) == (20, 1.0, 3.0)
     assert info.text_tokens == 128
 
 

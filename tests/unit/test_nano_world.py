@@ -8,7 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine.nano.evaluation import evaluation_scene, score_clip
+from engine.nano.belongings import score_belongings
+from engine.nano.evaluation import evaluation_scene, looked_at, score_clip
+from engine.nano.fidelity import psnr
 from engine.nano.vae_training import TRAINING_SEEDS
 from engine.nano.world.parts import garments_differ, people_differ
 from engine.nano.world.pictures import letterbox
@@ -23,6 +25,7 @@ from engine.nano.world.scene import (
     model_references,
     reference_pictures,
     render_clip,
+    who_is_where,
 )
 
 PAIR = Structure(background=True, thing=True, groups=(3, 2))
@@ -124,6 +127,41 @@ def test_letterboxing_keeps_the_shape_and_centres_on_white() -> None:
     dark = np.flatnonzero((boxed == 0).all(axis=(0, 2)))
     assert len(dark) == 19
     assert abs(dark[0] - (127 - dark[-1])) <= 1
+
+
+def test_hats_objects_and_backgrounds_are_told_from_others() -> None:
+    true, other = [], []
+    for number in range(3):
+        scene = evaluation_scene(1, number, 2, full=True)
+        stranger = evaluation_scene(2, number, 2, full=True)
+        true.append(score_belongings(looked_at(render_clip(scene, 5)), scene))
+        hats = [member.look.hat for member in scene.members[::-1]]
+        looks = [dataclasses.replace(m.look, hat=hat) for m, hat in zip(scene.members, hats, strict=True)]
+        members = tuple(dataclasses.replace(m, look=k) for m, k in zip(scene.members, looks, strict=True))
+        wrong = dataclasses.replace(scene, members=members, thing=stranger.thing, place=stranger.place)
+        other.append(score_belongings(looked_at(render_clip(wrong, 5)), scene))
+    assert min(min(found.hat, found.thing, found.background) for found in true) == 1
+    assert np.mean([found.hat for found in other]) < 0.2
+    assert np.mean([found.thing for found in other]) < 0.7
+    assert np.mean([found.background for found in other]) < 0.7
+
+
+def test_who_is_where_follows_the_figures() -> None:
+    scene = draw_scene(4, Structure(background=False, thing=False, groups=(2, 2)))
+    owners = who_is_where(scene, 3)
+    assert owners.shape == (3, 6, 8)
+    for index, member in enumerate(scene.members):
+        columns = np.unique(np.argwhere(owners[0] == index)[:, 1])
+        assert all(abs(16 * column + 8 - member.motion.x) <= 16 for column in columns)
+        assert (owners == index).sum(axis=(1, 2)).min() >= 4
+    assert (owners[:, 0] == -1).all()
+
+
+def test_psnr_is_that_of_the_textbook() -> None:
+    black = np.zeros((2, 4, 4, 3), np.uint8)
+    assert psnr(black, black) == float("inf")
+    assert psnr(black + 255, black) == pytest.approx(0)
+    assert psnr(black + 51, black) == pytest.approx(10 * np.log10(25))
 
 
 def _with_rotated_garments(scene: WorldScene) -> WorldScene:

@@ -41,7 +41,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     sampling = Sampling.of_card(folder)
     if args.steps is not None:
         sampling = dataclasses.replace(sampling, num_inference_steps=args.steps)
-    table = evaluate(load_pipeline(folder), args.scenes, args.seed, sampling)
+    table = evaluate(load_pipeline(folder), args.scenes, args.seed, sampling, args.subjects)
     document = {
         "by_subjects": table,
         "scenes": args.scenes,
