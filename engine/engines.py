@@ -80,7 +80,7 @@ _ENGINES = (
         size_multiple=SIZE_MULTIPLE,
         text_tokens=512,
         licence="Apache-2.0",
-        note="The published model: needs its weights (a download of about 23 GB) and, for sensible speed, a graphics card.",
+        note="The published model: a download of about 23 GB, and for sensible speed a graphics card.",
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Before anything imports torch, a tokenizer or gradio. Two threads on tiny tensors cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,6 +20,9 @@ from hypothesis import HealthCheck, settings
 from engine.cli.parser import SHORT_FAULT_ROUNDS
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Whoever starts the tests in the background may have made them deaf to Ctrl+C, and with them all they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Slow machines are no failure, and the same examples everywhere: what fails once fails again.
 settings.register_profile(
