@@ -39,8 +39,8 @@ class CopiedRotaryPosEmbed(RelationalRotaryPosEmbed):
 class CopiedSelfAttnProcessor(RelationalSelfAttnProcessor):
     """CSAM in which every copy sees itself and the references.
 
-    While `watched`, `shares` `[B, copies, tokens, groups]` tells how the attention that a video token pays to the
-    subjects is divided between them, on the average of the heads.
+    While `watched`, `shares` `[B, copies, tokens, owners]` tells how the attention that a video token pays to the
+    references is divided between their owners, on the average of the heads.
     """
 
     copies = 1
@@ -52,8 +52,8 @@ class CopiedSelfAttnProcessor(RelationalSelfAttnProcessor):
     ) -> torch.Tensor:
         video, copies = layout.video_tokens, self.copies
         apart = query[:, :video].unflatten(1, (copies, -1)).flatten(0, 1)
-        if self.watched and layout.groups:
-            self.shares = group_shares(apart.unflatten(0, (-1, copies)), key, layout)
+        if self.watched and layout.num_references:
+            self.shares = owner_shares(apart.unflatten(0, (-1, copies)), key, layout)
         seen = [
             torch.cat(
                 [part[:, :video].unflatten(1, (copies, -1)), part[:, None, video:].expand(-1, copies, -1, -1, -1)],
@@ -74,13 +74,15 @@ class CopiedSelfAttnProcessor(RelationalSelfAttnProcessor):
         return torch.cat(parts, dim=1)
 
 
-def group_shares(query: torch.Tensor, key: torch.Tensor, layout: SequenceLayout) -> torch.Tensor:
-    """Shares `[B, copies, tokens, groups]` of attention; `query` `[B, copies, tokens, heads, head_dim]`."""
-    start = layout.group_ranges()[0][0]
-    scores = torch.einsum("bcnhd,brhd->bchnr", query, key[:, start:]).float() * query.shape[-1] ** -0.5
-    sizes = [size * layout.picture_tokens for size in layout.groups]
-    groups = torch.stack([part.logsumexp(-1) for part in scores.split(sizes, -1)], -1)
-    return groups.softmax(-1).mean(2)
+def owner_shares(query: torch.Tensor, key: torch.Tensor, layout: SequenceLayout) -> torch.Tensor:
+    """Shares `[B, copies, tokens, owners]` of attention, owners being free references and groups in their order.
+
+    `query` `[B, copies, tokens, heads, head_dim]`.
+    """
+    scores = torch.einsum("bcnhd,brhd->bchnr", query, key[:, layout.video_tokens :]).float() * query.shape[-1] ** -0.5
+    sizes = [size * layout.picture_tokens for size in (*[1] * layout.num_free, *layout.groups)]
+    owners = torch.stack([part.logsumexp(-1) for part in scores.split(sizes, -1)], -1)
+    return owners.softmax(-1).mean(2)
 
 
 class SharedReferences:
@@ -111,8 +113,10 @@ class SharedReferences:
             processor.watched = True
 
     def shares(self) -> list[torch.Tensor]:
-        """How the last pass divided every video token's attention between subjects: `[B, copies, tokens, groups]` for
-        each watched block; none if the scene has no subjects."""
+        """How the last pass divided every video token's attention between owners: `[B, copies, tokens, owners]`.
+
+        One for each watched block; none if the scene has no references.
+        """
         kept = [processor.shares for processor in self._processors if processor.shares is not None]
         for processor in self._processors:
             processor.shares = None

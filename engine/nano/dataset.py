@@ -36,18 +36,18 @@ def _structures(text: str) -> tuple[tuple[Structure, int], ...]:
 
 
 CYCLE = _structures(
-    "b 22 2,- 22 2,b 22 4,b 222 2,b 32 2,b 22 2,- 22 4,b 2 2,b 23 2,bt 22 2,"
-    "b 22 7,- 222 2,b 12 2,b 22 2,b 3 2,b 222 4,- 33 2,b 21 2,b 22 3,bt 2 4,"
-    "b 22 2,- 21 3,b 322 2,- 2 7,b 22 4,b 11 2"
+    "b 22 7,b 222 7,bt 22 7,b 22 4,bt 32 7,- 22 7,bt 222 4,b 22 2,b 32 7,bt 23 4,"
+    "b 222 7,b 22 7,- 33 4,bt 2 7,- 222 4,bt 22 4,b 21 7,b 322 4,b 22 7,bt 33 4,"
+    "b 12 4,bt 222 7,b 2 4,b 333 4,bt 32 7,b 11 4,bt 22 2,b 3 7,- 222 2,b 22 7"
 )
-"""Structure and latent frames of shard number i, repeated: mostly two subjects with a garment each."""
+"""Structure and latent frames of shard number i, repeated: mostly two or three subjects with a garment each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
     """`video` `[S, C, T, h, w]` and `references` `[S, C, N, h, w]` normalised half-precision latents; `tokens` int32
-    `[S, P, L]`; `lengths` int32 `[S, P]`; `masks` bool `[S, P, N, L]`; `owners` int64 `[S, T·h·w / 4]`: the subject
-    that covers each patch of the video, -1 for none."""
+    `[S, P, L]`; `lengths` int32 `[S, P]`; `masks` bool `[S, P, N, L]`; `owners` int64 `[S, T·h·w / 4]`: what covers
+    each patch of the video, see `who_is_where`."""
 
     structure: Structure
     video: torch.Tensor
@@ -112,7 +112,7 @@ def make_shard(
 
 
 def owners_of(structure: Structure, latent_frames: int, first_seed: int, count: int) -> torch.Tensor:
-    """The subject that covers each patch of the clips of `count` scenes: int64 `[count, patches]`, -1 for none."""
+    """What covers each patch of the clips of `count` scenes: int64 `[count, patches]`, see `who_is_where`."""
     scenes = (draw_scene(seed, structure) for seed in range(first_seed, first_seed + count))
     return torch.from_numpy(np.stack([who_is_where(scene, latent_frames).reshape(-1) for scene in scenes]))
 

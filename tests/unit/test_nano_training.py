@@ -198,11 +198,25 @@ def test_copies_equal_passes_of_their_own() -> None:
 def test_attention_to_the_right_person_costs_nothing_and_to_the_wrong_one_much() -> None:
     owners = torch.tensor([[0, 1, -1, 1]])
     right = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 1.0]])[None, None]
-    assert relations_training.localisation_loss([right], owners).item() == pytest.approx(0)
-    assert relations_training.localisation_loss([1 - right], owners).item() > 5
+    assert relations_training.localisation_loss([right], owners, False).item() == pytest.approx(0)
+    assert relations_training.localisation_loss([1 - right], owners, False).item() > 5
     even = torch.full_like(right, 0.5)
-    assert relations_training.localisation_loss([even, even], owners).item() == pytest.approx(math.log(2))
-    assert relations_training.localisation_loss([], owners).tolist() == [0]
+    assert relations_training.localisation_loss([even, even], owners, False).item() == pytest.approx(math.log(2))
+    assert relations_training.localisation_loss([], owners, False).tolist() == [0]
+    to_background = torch.nn.functional.pad(right, (1, 0), value=7.0)
+    behind = torch.where(owners < 0, owners, owners + 1)
+    assert relations_training.localisation_loss([to_background], behind, True).item() == pytest.approx(0)
+    assert relations_training.localisation_loss([to_background[..., :1]], torch.full_like(owners, -1), True) == 0
+
+
+def test_objects_count_most_and_the_background_least() -> None:
+    structure = dataset.Structure(background=True, thing=True, groups=(2,))
+    weights = relations_training.emphasis(torch.tensor([[-1, 1, 2, -1]]), structure, (2, 2, 4))
+    assert weights.shape == (1, 1, 1, 2, 2, 4)
+    background, thing = relations_training.BACKGROUND_WEIGHT, relations_training.OBJECT_WEIGHT
+    assert weights[0, 0, 0, :, 0].flatten().tolist() == pytest.approx(
+        [background] * 2 + [thing] * 2 + [1.0] * 2 + [background] * 2
+    )
 
 
 def test_shares_of_attention_are_those_of_the_layout() -> None:
@@ -215,7 +229,7 @@ def test_shares_of_attention_are_those_of_the_layout() -> None:
             torch.randn(2, 3, 12, 2, 4, 6), torch.tensor([300.0, 800.0]), torch.randn(2, 16, 128), **conditions
         )
     shares = network.shares()
-    assert [share.shape for share in shares] == [(2, 3, 12, 2)] * 2
+    assert [share.shape for share in shares] == [(2, 3, 12, 3)] * 2
     assert torch.allclose(shares[0].sum(-1), torch.ones(2, 3, 12))
     assert network.shares() == []
 

@@ -155,6 +155,12 @@ def test_who_is_where_follows_the_figures() -> None:
         assert all(abs(16 * column + 8 - member.motion.x) <= 16 for column in columns)
         assert (owners == index).sum(axis=(1, 2)).min() >= 4
     assert (owners[:, 0] == -1).all()
+    scene = draw_scene(4, Structure(background=True, thing=True, groups=(2, 2)))
+    owners = who_is_where(scene, 3)
+    at = np.argwhere(owners[0] == 1).mean(axis=0) * 16 + 8
+    assert abs(at[1] - scene.thing_at[0]) <= 12
+    assert 64 <= at[0] <= 96
+    assert set(np.unique(owners)) == {-1, 1, 2, 3}
 
 
 def test_psnr_is_that_of_the_textbook() -> None:

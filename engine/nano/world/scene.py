@@ -39,6 +39,9 @@ WIDTH, HEIGHT, FPS = 128, 96, 12
 """The canvas in pixels (one unit each) and the frames a second nano is trained on."""
 
 OVERSAMPLING = 3
+THING_REACH = 14
+"""How far an object reaches to either side of where it stands, and half of how high, in units."""
+
 TROUSERS = ((58, 66, 96), (70, 70, 76), (96, 84, 70))
 
 
@@ -136,9 +139,10 @@ def render_clip(scene: WorldScene, num_frames: int, first: int = 0) -> np.ndarra
 
 
 def who_is_where(scene: WorldScene, latent_frames: int, cell: int = 16) -> np.ndarray:
-    """Which member covers each square of `cell` pixels: int64 `[latent_frames, 96 / cell, 128 / cell]`, -1 for none.
+    """What covers each square of `cell` pixels: int64 `[latent_frames, 96 / cell, 128 / cell]`.
 
-    Heads, trunks and arms count, legs do not. A latent frame is looked at in the middle of its four frames.
+    Owners are numbered in the order of the references: background, object, members; -1 where neither an object nor a
+    member is. Heads, trunks and arms count, legs do not. A latent frame is looked at in the middle of its four frames.
     """
     rows, columns = (np.arange(size // cell) * cell + cell / 2 for size in (HEIGHT, WIDTH))
     owners = np.full((latent_frames, len(rows), len(columns)), -1)
@@ -147,7 +151,11 @@ def who_is_where(scene: WorldScene, latent_frames: int, cell: int = 16) -> np.nd
             pose = pose_at(scene.members[index].motion, max(0.0, 4 * number - 1.5) / FPS)
             across = np.abs(columns - pose.x) <= 13
             down = (rows >= pose.y - 76) & (rows <= pose.y + HIP + 8)
-            owners[number, down[:, None] & across[None]] = index
+            owners[number, down[:, None] & across[None]] = scene.structure.num_free + index
+    if scene.thing is not None:
+        x, y = scene.thing_at
+        across, down = np.abs(columns - x) <= THING_REACH, (rows >= y - 2 * THING_REACH) & (rows <= y + 8)
+        owners[:, down[:, None] & across[None]] = scene.structure.num_free - 1
     return owners
 
 
