@@ -190,6 +190,7 @@ def _nano(commands: _Commands[_Parser]) -> None:
     )
     part.add_argument("--steps", type=_whole(1, 10**9), metavar="N", help="training steps of the stage")
     part.add_argument("--batch", type=_whole(1, 10**6), metavar="N", help="samples in a step")
+    part.add_argument("--learning-rate", type=_number(1e-9, 1), metavar="X", help="highest learning rate of the stage")
     part.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0, metavar="N", help="seed (default 0)")
     part.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
     part.add_argument("--start", type=_path, metavar="DIR", help="begin with the weights of this model folder")

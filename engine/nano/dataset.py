@@ -36,9 +36,9 @@ def _structures(text: str) -> tuple[tuple[Structure, int], ...]:
 
 
 CYCLE = _structures(
-    "b 22 7,b 222 7,bt 22 7,b 22 4,bt 32 7,- 22 7,bt 222 4,b 22 2,b 32 7,bt 23 4,"
-    "b 222 7,b 22 7,- 33 4,bt 2 7,- 222 4,bt 22 4,b 21 7,b 322 4,b 22 7,bt 33 4,"
-    "b 12 4,bt 222 7,b 2 4,b 333 4,bt 32 7,b 11 4,bt 22 2,b 3 7,- 222 2,b 22 7"
+    "b 22 7,bt 3 7,b 222 7,bt 22 7,b 33 4,bt 2 7,bt 222 4,bt 32 7,b 22 4,b 3 7,"
+    "- 22 7,bt 333 4,b 12 4,b 222 7,bt 23 4,bt 3 4,b 22 7,- 222 4,b 21 7,b 322 4,"
+    "bt 22 4,- 33 4,b 2 4,bt 222 7,b 22 2,bt 33 7,b 11 4,b 22 7,- 222 2,bt 22 7"
 )
 """Structure and latent frames of shard number i, repeated: mostly two or three subjects with a garment each."""
 

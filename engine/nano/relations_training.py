@@ -61,12 +61,12 @@ class RelationsPlan:
     `localisation`: the weight of `localisation_loss`.
     """
 
-    steps: int = 2600
+    steps: int = 5400
     batch: int = 10
     copies: int = 3
     copied_frames: int = 8
-    learning_rate: float = 4e-3
-    first_shards: int = 8
+    learning_rate: float = 5e-3
+    first_shards: int = 14
     shards: int = 96
     shard_every: int = 100
     shift: float = 3.0

@@ -90,6 +90,11 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torc
     optimizer.load_state_dict(current)
 
 
+def has_checkpoint(folder: Path, stage: str) -> bool:
+    """Whether a stage has been trained in `folder`."""
+    return (folder / f"{stage}-checkpoint" / "state.json").is_file()
+
+
 def training_record(folder: Path, stage: str) -> dict[str, Any]:
     """What the last checkpoint of a stage says of its training: `step`, `seconds` and `plan`."""
     record: dict[str, Any] = json.loads((folder / f"{stage}-checkpoint" / "state.json").read_text())

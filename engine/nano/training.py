@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from engine.errors import InputError
 from engine.nano.export import export, write_card
 from engine.nano.relations_training import RelationsPlan, train_relations
-from engine.nano.run_folder import training_record
+from engine.nano.run_folder import has_checkpoint, training_record
 from engine.nano.tokenizer import train_tokenizer
 from engine.nano.vae_training import VaePlan, train_vae
 
@@ -30,8 +30,14 @@ class StageSettings:
 
     steps: int | None = None
     batch: int | None = None
+    learning_rate: float | None = None
     seed: int = 0
     start: Path | None = None
+
+    def pace(self) -> dict[str, Any]:
+        """What is given of the number of steps and the learning rate."""
+        given = {"steps": self.steps, "learning_rate": self.learning_rate}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def train(out: Path, stage: str, settings: StageSettings, resume: bool) -> None:
@@ -58,28 +64,29 @@ def _tokenizer_stage(out: Path, settings: StageSettings, resume: bool) -> None:
 
 
 def _vae_stage(out: Path, settings: StageSettings, resume: bool) -> None:
-    plan = VaePlan(seed=settings.seed)
-    if settings.steps is not None:
-        plan = dataclasses.replace(plan, steps=settings.steps)
+    plan = dataclasses.replace(VaePlan(seed=settings.seed), **settings.pace())
     if settings.batch is not None:
         plan = dataclasses.replace(plan, still_batch=settings.batch, clip_batch=max(1, settings.batch // 3))
     train_vae(out, plan, resume)
 
 
 def _relations_stage(out: Path, settings: StageSettings, resume: bool) -> None:
-    plan = RelationsPlan(seed=settings.seed)
-    if settings.steps is not None:
-        plan = dataclasses.replace(plan, steps=settings.steps)
+    plan = dataclasses.replace(RelationsPlan(seed=settings.seed), **settings.pace())
     if settings.batch is not None:
         plan = dataclasses.replace(plan, batch=settings.batch)
-    for part in ("tokenizer", "vae"):
-        if not (out / part).is_dir():
-            raise InputError(f"{out} has no trained {part} yet: run --stage {part} first, or --stage all.")
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
-    vae = AutoencoderKLWan.from_pretrained(out / "vae")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(_trained(out, "tokenizer", settings.start))
+    vae = AutoencoderKLWan.from_pretrained(_trained(out, "vae", settings.start))
     transformer, text_encoder = train_relations(out, plan, vae, tokenizer, resume, settings.start)
     export(out / "model", tokenizer, text_encoder, vae, transformer)
     write_card(out / "model", _facts(out, settings))
+
+
+def _trained(out: Path, part: str, start: Path | None) -> Path:
+    """The folder of a part trained in `out`, or that of the model to go on from."""
+    for folder in (out, start):
+        if folder is not None and (folder / part).is_dir():
+            return folder / part
+    raise InputError(f"{out} has no trained {part} yet: run --stage {part} first, or --stage all.")
 
 
 def _facts(out: Path, settings: StageSettings) -> dict[str, Any]:
@@ -89,7 +96,9 @@ def _facts(out: Path, settings: StageSettings) -> dict[str, Any]:
         "licence": "Apache-2.0",
         "data": "Scenes drawn by engine/nano/world from world seeds below 1,000,000,000; nothing else.",
         "hardware": f"{platform.machine()} processor, {os.cpu_count()} cores, no graphics card",
-        "training": {stage: training_record(out, stage) for stage in ("vae", "relations")},
+        "training": {
+            stage: training_record(out, stage) for stage in ("vae", "relations") if has_checkpoint(out, stage)
+        },
     }
     if settings.start is not None:
         before = json.loads((settings.start / "card.json").read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from engine.errors import InputError
 from engine.nano import dataset, relations_training, vae_training
 from engine.nano.copies import SharedReferences
 from engine.nano.dataset import make_shard, tokenise
+from engine.nano.export import export, record_results, write_card
 from engine.nano.muon import Muon, orthogonal
 from engine.nano.relations_training import RelationsPlan, new_text_encoder, new_transformer, train_relations
 from engine.nano.run_folder import RunFolder
 from engine.nano.tokenizer import TEXT_TOKENS, train_tokenizer
+from engine.nano.training import StageSettings, train
 from engine.nano.vae_training import VaePlan, as_video, denormalised, new_vae, normalised, train_vae
 from engine.nano.world.prompt import WorldPrompt
 from engine.nano.world.scene import Structure
@@ -253,3 +256,27 @@ def test_the_velocity_loss_falls(tiny: None, tokenizer: PreTrainedTokenizerFast)
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-2:]) < 0.97 * sum(losses[:2])
+
+
+def test_going_on_from_a_model_needs_neither_its_autoencoder_nor_its_tokenizer_again(
+    tiny: None, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "CYCLE", ((PAIR, 1),))
+    start = tmp_path / "start"
+    export(start, tokenizer, new_text_encoder(len(tokenizer)), new_vae(), new_transformer())
+    write_card(start, {"name": "nano"})
+    record_results(start, {"scenes": 3})
+    settings = StageSettings(steps=1, batch=2, learning_rate=1e-4, start=start)
+    train(tmp_path / "out", "relations", settings, resume=False)
+    card = json.loads((tmp_path / "out" / "model" / "card.json").read_text())
+    assert card["training"]["relations"]["plan"]["learning_rate"] == 1e-4
+    assert card["started_from"] == {"name": "nano", "results": {"scenes": 3}}
+    own, before = (folder / "vae" / "diffusion_pytorch_model.safetensors" for folder in (tmp_path / "out/model", start))
+    assert own.read_bytes() == before.read_bytes()
+    with pytest.raises(InputError, match="no trained tokenizer yet"):
+        train(tmp_path / "empty", "relations", StageSettings(steps=1), resume=False)
+
+
+def test_what_is_left_open_of_a_stage_is_the_plans() -> None:
+    assert StageSettings(steps=3).pace() == {"steps": 3}
+    assert StageSettings(learning_rate=0.1).pace() == {"learning_rate": 0.1}

@@ -163,6 +163,17 @@ def test_who_is_where_follows_the_figures() -> None:
     assert set(np.unique(owners)) == {-1, 1, 2, 3}
 
 
+def test_objects_stand_beside_people() -> None:
+    reached = 0
+    for seed in range(30):
+        scene = draw_scene(seed, Structure(background=False, thing=True, groups=(2,) * (1 + seed % 3)))
+        x = scene.thing_at[0]
+        reached += x < 64
+        assert min(abs(x - member.motion.x) for member in scene.members) >= 10
+        assert -3 <= x <= WIDTH + 3
+    assert 5 < reached < 25
+
+
 def test_psnr_is_that_of_the_textbook() -> None:
     black = np.zeros((2, 4, 4, 3), np.uint8)
     assert psnr(black, black) == float("inf")

@@ -19,13 +19,16 @@ def _train(args: argparse.Namespace) -> int:
     from engine.nano.training import StageSettings, train
     from engine.paths import data_home
 
-    if args.stage == "all" and (args.steps is not None or args.batch is not None):
-        raise InputError("--steps and --batch belong to one stage: add --stage vae or --stage relations.")
+    chosen = {"steps": args.steps, "batch": args.batch, "learning_rate": args.learning_rate}
+    if args.stage == "all" and any(value is not None for value in chosen.values()):
+        raise InputError(
+            "--steps, --batch and --learning-rate belong to one stage: add --stage vae or --stage relations."
+        )
     out = args.out if args.out is not None else data_home() / "nano"
     start = Path(args.start) if args.start is not None else None
     if start is not None and not (start / "transformer").is_dir():
         raise InputError(f"There is no model in {start}: name a folder that `nano train` has written.")
-    settings = StageSettings(steps=args.steps, batch=args.batch, seed=args.seed, start=start)
+    settings = StageSettings(**chosen, seed=args.seed, start=start)
     train(Path(out), args.stage, settings, resume=args.resume)
     return 0
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -110,7 +111,7 @@ def draw_scene(seed: int, structure: Structure) -> WorldScene:
         _draw_member(rng, person, garment, size, at)
         for person, garment, size, at in zip(people, garments, structure.groups, places, strict=True)
     )
-    thing_x = float(rng.uniform(12, WIDTH - 12))
+    thing_x = _beside([x for x, _ in places], float(rng.uniform()))
     return WorldScene(
         seed=seed,
         place=draw_place(rng),
@@ -210,6 +211,14 @@ def _standing_places(rng: np.random.Generator, count: int) -> list[tuple[float, 
         for i in range(count)
     ]
     return [places[int(i)] for i in rng.permutation(count)]
+
+
+def _beside(taken: Sequence[float], chance: float) -> float:
+    """A place for an object in one of the gaps between people or beside them, chosen by `chance` in 0 … 1."""
+    edges = [-THING_REACH, *sorted(taken), WIDTH + THING_REACH]
+    gaps = [(left + right) / 2 for left, right in pairwise(edges) if right - left >= 2 * THING_REACH]
+    at = chance * len(gaps)
+    return gaps[int(at)] + 6 * (at % 1 - 0.5)
 
 
 def _different(
