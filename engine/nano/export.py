@@ -46,7 +46,15 @@ def export(
         text_tokens=TEXT_TOKENS,
     )
     pipeline.save_pretrained(folder)
+    _forget_origin(folder / "vae" / "config.json")
     return pipeline
+
+
+def _forget_origin(config: Path) -> None:
+    """Remove the path that diffusers notes of a component that was loaded: it is one of this machine."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values.pop("_name_or_path", None)
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def write_card(folder: Path, facts: Mapping[str, Any]) -> None:

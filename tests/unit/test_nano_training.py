@@ -273,6 +273,7 @@ def test_going_on_from_a_model_needs_neither_its_autoencoder_nor_its_tokenizer_a
     assert card["started_from"] == {"name": "nano", "results": {"scenes": 3}}
     own, before = (folder / "vae" / "diffusion_pytorch_model.safetensors" for folder in (tmp_path / "out/model", start))
     assert own.read_bytes() == before.read_bytes()
+    assert str(tmp_path) not in (tmp_path / "out" / "model" / "vae" / "config.json").read_text()
     with pytest.raises(InputError, match="no trained tokenizer yet"):
         train(tmp_path / "empty", "relations", StageSettings(steps=1), resume=False)
 
