@@ -12,6 +12,7 @@ from engine.nano.belongings import score_belongings
 from engine.nano.evaluation import evaluation_scene, looked_at, score_clip
 from engine.nano.fidelity import psnr
 from engine.nano.vae_training import TRAINING_SEEDS
+from engine.nano.world.camera import Camera, draw_camera
 from engine.nano.world.parts import garments_differ, people_differ
 from engine.nano.world.pictures import letterbox
 from engine.nano.world.prompt import write_prompt
@@ -205,3 +206,45 @@ def test_the_measurement_passes_true_clips_and_fails_swapped_and_empty_ones() ->
     assert np.mean([score.face for score in swapped]) > 0.95
     assert np.mean([score.binding for score in empty]) < 0.7
     assert np.mean([score.face for score in empty]) < 0.5
+
+
+def test_a_camera_stays_on_the_stage_and_keeps_its_shape() -> None:
+    rng = np.random.default_rng(0)
+    kinds = set[str]()
+    for _ in range(40):
+        camera = draw_camera(rng)
+        kinds.add(camera.kind)
+        for seconds in (0.0, 1.0, 2.5):
+            x0, y0, x1, y1 = camera.window(seconds, 128, 96)
+            assert (x1 - x0) / (y1 - y0) == pytest.approx(128 / 96)
+            assert min(x0, y0) >= 0
+            assert x1 <= 128 + 1e-9
+            assert y1 <= 96 + 1e-9
+    assert kinds == {"still", "pan", "zoom"}
+    pan = Camera(kind="pan", phase=0.0)
+    assert pan.window(0, 128, 96)[0] != pan.window(1, 128, 96)[0]
+
+
+def test_owners_follow_the_camera() -> None:
+    scene = draw_scene(4, Structure(background=False, thing=False, groups=(2, 2)))
+    near = dataclasses.replace(scene, camera=Camera(kind="zoom", phase=np.pi / 2))
+    far = dataclasses.replace(scene, camera=Camera(kind="still", phase=0.0))
+    assert (who_is_where(near, 1) >= 0).sum() >= (who_is_where(far, 1) >= 0).sum()
+
+
+def test_whoever_turns_looks_aside_and_back() -> None:
+    scene = draw_scene(2, Structure(background=False, thing=False, groups=(2,)))
+    turning = dataclasses.replace(scene.members[0].motion, kind="turn", phase=0.0)
+    members = (dataclasses.replace(scene.members[0], motion=turning),)
+    clip = render_clip(dataclasses.replace(scene, members=members, camera=Camera(kind="still", phase=0.0)), 31)
+    # Half a period of 2.5 s is 15 frames: everything is as it was, and in between it was not.
+    assert np.array_equal(clip[0], clip[15])
+    assert not np.array_equal(clip[0], clip[7])
+    assert not np.array_equal(clip[7], clip[22])
+
+
+def test_some_people_stand_so_close_that_they_hide_each_other() -> None:
+    scenes = [draw_scene(seed, Structure(background=False, thing=False, groups=(2, 2))) for seed in range(60)]
+    gaps = [abs(scene.members[0].motion.x - scene.members[1].motion.x) for scene in scenes]
+    assert 0.1 < np.mean([gap < 29 for gap in gaps]) < 0.5
+    assert min(gaps) >= 22

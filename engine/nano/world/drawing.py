@@ -5,7 +5,8 @@ Lengths are *units*; one unit is one pixel of a clip 96 pixels high. Every sprit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from PIL import Image, ImageDraw
 from engine.nano.world.parts import Colour, Garment, Hat, Person
 
 INK: Colour = (40, 34, 36)
+TURNED_BY = 3.5
+"""How far eyes, nose and mouth move when a head turns."""
+
 SLEEVES = {"t-shirt": 9.0, "sweater": 20.0, "hoodie": 20.0, "jacket": 20.0, "coat": 20.0, "dress": 7.0, "vest": 0.0}
 HEMS = {"t-shirt": 27.0, "sweater": 28.0, "hoodie": 28.0, "jacket": 27.0, "coat": 40.0, "dress": 41.0, "vest": 27.0}
 
@@ -65,6 +69,13 @@ class Pen:
         """A line of the given width in units."""
         self.draw.line(self.points(points), fill=(*ink, 255), width=max(1, round(width * self.scale)), joint="curve")
 
+    @contextmanager
+    def moved(self, dx: float) -> Generator[None]:
+        """Inside, everything is drawn `dx` units further to the right."""
+        self.left += dx
+        yield
+        self.left -= dx
+
     def sprite(self) -> Sprite:
         """What has been drawn."""
         return Sprite(self.image, (self.left * self.scale, self.top * self.scale), self.scale)
@@ -74,6 +85,15 @@ def shade(colour: Colour, factor: float) -> Colour:
     """Darker (below 1) or lighter (above 1)."""
     scaled = np.clip(np.asarray(colour) * factor, 0, 255)
     return int(scaled[0]), int(scaled[1]), int(scaled[2])
+
+
+def narrowed(sprite: Sprite, share: float) -> Sprite:
+    """The sprite at a share of its width."""
+    if share == 1:
+        return sprite
+    width, height = sprite.image.size
+    image = sprite.image.resize((round(width * share), height), Image.Resampling.NEAREST)
+    return Sprite(image, (sprite.origin[0] * image.width / width, sprite.origin[1]), sprite.scale)
 
 
 # ── heads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,8 +119,11 @@ def head_back(person: Person, scale: float) -> Sprite:
     return pen.sprite()
 
 
-def head_front(person: Person, hat: Hat | None, scale: float) -> Sprite:
-    """Face, hair over the forehead, glasses, beard and hat; the origin is the middle of the face."""
+def head_front(person: Person, hat: Hat | None, scale: float, turn: float = 0.0) -> Sprite:
+    """Face, hair over the forehead, glasses, beard and hat; the origin is the middle of the face.
+
+    `turn` in -1 … 1 is how far it looks to the left or to the right.
+    """
     pen = Pen(48, 52, 24, 26, scale)
     width = person.width
     skin_dark = shade(person.skin, 0.86)
@@ -108,10 +131,13 @@ def head_front(person: Person, hat: Hat | None, scale: float) -> Sprite:
     for side in (-1, 1):
         pen.ellipse(side * 12.3 * width, 1, 2.6, 3.4, skin_dark)
     pen.ellipse(0, 0, 12.3 * width, 13.5, person.skin)
-    _beard(pen, person)
-    _features(pen, person)
+    with pen.moved(0.3 * TURNED_BY * turn):
+        _beard(pen, person)
+    with pen.moved(TURNED_BY * turn):
+        _features(pen, person)
     _fringe(pen, person)
-    _glasses(pen, person)
+    with pen.moved(TURNED_BY * turn):
+        _glasses(pen, person)
     if hat is not None:
         draw_hat_shape(pen, hat, width)
     return pen.sprite()

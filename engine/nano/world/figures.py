@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from engine.nano.world.drawing import Sprite, arm, head_back, head_front, leg, torso
+from engine.nano.world.drawing import Sprite, arm, head_back, head_front, leg, narrowed, torso
 from engine.nano.world.parts import Colour, Garment, Hat, Person
 
-MOTIONS = ("idle", "wave", "walk", "bounce", "sway")
+MOTIONS = ("idle", "wave", "walk", "bounce", "sway", "turn")
+TURNS = 4
+"""Positions of a turned doll to either side."""
+
+NARROWER = 0.25
+"""Share of its width that a trunk loses when it is turned."""
+
 HIP, SHOULDER, HEAD = -22.0, -48.0, -62.0
 """Heights of the joints above the feet, in units (up is negative)."""
 
@@ -28,7 +35,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """Where a doll stands (`x`, `y` of its feet, units) and how it holds itself (angles in degrees, clockwise)."""
+    """Where a doll stands (`x`, `y` of its feet, units) and how it holds itself (angles in degrees, clockwise; `turn`
+    from -1, to its left side of the picture, to 1)."""
 
     x: float
     y: float
@@ -39,6 +47,7 @@ class Pose:
     right_arm: float = -8.0
     left_leg: float = 0.0
     right_leg: float = 0.0
+    turn: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +67,9 @@ class Doll:
 
     def __init__(self, look: Look, scale: float) -> None:
         self.scale = scale
+        self._look = look
         self._hair = head_back(look.person, scale)
-        self._head = head_front(look.person, look.hat, scale)
-        self._torso = torso(look.garment, scale)
+        self._turned: dict[int, tuple[Sprite, Sprite]] = {}
         self._arm = arm(look.garment, look.person.skin, scale)
         self._leg = leg(look.trousers, scale)
         self._shoulder = 9.5 if look.garment.shape in ("vest", "dress") else 11.5
@@ -69,6 +78,8 @@ class Doll:
         """Paint the doll onto an RGB frame of the same scale."""
         y = pose.y - pose.lift
         lean = math.radians(pose.lean)
+        face, trunk = self._seen_from(pose.turn)
+        shoulder = self._shoulder * (1 - NARROWER * abs(pose.turn))
 
         def joint(dx: float, height: float) -> tuple[float, float]:
             rise = height - HIP
@@ -80,10 +91,19 @@ class Doll:
         paste(frame, self._hair, head, pose.lean + pose.tilt)
         for side, angle in ((-5.0, pose.left_leg), (5.0, pose.right_leg)):
             paste(frame, self._leg, (pose.x + side, y + HIP), angle)
-        paste(frame, self._torso, joint(0, SHOULDER), pose.lean)
-        paste(frame, self._arm, joint(-self._shoulder, SHOULDER + 3), pose.left_arm + pose.lean)
-        paste(frame, self._arm, joint(self._shoulder, SHOULDER + 3), pose.right_arm + pose.lean)
-        paste(frame, self._head, head, pose.lean + pose.tilt)
+        paste(frame, trunk, joint(0, SHOULDER), pose.lean)
+        paste(frame, self._arm, joint(-shoulder, SHOULDER + 3), pose.left_arm + pose.lean)
+        paste(frame, self._arm, joint(shoulder, SHOULDER + 3), pose.right_arm + pose.lean)
+        paste(frame, face, head, pose.lean + pose.tilt)
+
+    def _seen_from(self, turn: float) -> tuple[Sprite, Sprite]:
+        """Head and trunk turned by about `turn`; a few positions are drawn and kept."""
+        number = round(turn * TURNS)
+        if number not in self._turned:
+            share = number / TURNS
+            trunk = narrowed(torso(self._look.garment, self.scale), 1 - NARROWER * abs(share))
+            self._turned[number] = head_front(self._look.person, self._look.hat, self.scale, share), trunk
+        return self._turned[number]
 
 
 def paste(frame: Image.Image, sprite: Sprite, at: tuple[float, float], degrees: float) -> None:
@@ -108,10 +128,10 @@ def paste(frame: Image.Image, sprite: Sprite, at: tuple[float, float], degrees: 
     frame.paste(turned, (left, top), turned)
 
 
-def draw_motion(rng: np.random.Generator, x: float, y: float) -> Motion:
-    """A random motion that starts at (x, y)."""
+def draw_motion(rng: np.random.Generator, x: float, y: float, kinds: Sequence[str] = MOTIONS) -> Motion:
+    """A random motion of one of `kinds` that starts at (x, y)."""
     return Motion(
-        kind=MOTIONS[int(rng.integers(len(MOTIONS)))],
+        kind=kinds[int(rng.integers(len(kinds)))],
         x=x,
         y=y,
         speed=float(rng.uniform(2.0, 5.0)),
@@ -138,4 +158,7 @@ def pose_at(motion: Motion, seconds: float) -> Pose:
         return Pose(x=motion.x, y=motion.y, lift=3 * abs(cycle), left_arm=25 + 12 * cycle, right_arm=-25 - 12 * cycle)
     if motion.kind == "sway":
         return Pose(x=motion.x, y=motion.y, lean=5 * cycle, tilt=-3 * cycle, left_arm=10.0, right_arm=-10.0)
+    if motion.kind == "turn":
+        turn = math.sin(2 * math.pi * 0.4 * seconds + motion.phase)
+        return Pose(x=motion.x, y=motion.y, turn=turn, left_arm=9.0, right_arm=-9.0)
     return Pose(x=motion.x, y=motion.y, tilt=2.5 * cycle, left_arm=9 + 2 * cycle, right_arm=-9 + 2 * cycle)

@@ -147,6 +147,7 @@ def motion_words(motion: Motion) -> str:
         "walk": " walking",
         "bounce": " jumping",
         "sway": " dancing",
+        "turn": " turning",
     }[motion.kind]
 
 

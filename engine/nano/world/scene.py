@@ -8,8 +8,10 @@ from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
-from engine.nano.world.figures import HIP, Doll, Look, Motion, draw_motion, paste, pose_at
+from engine.nano.world.camera import Camera, draw_camera
+from engine.nano.world.figures import HIP, MOTIONS, Doll, Look, Motion, draw_motion, paste, pose_at
 from engine.nano.world.parts import (
     Garment,
     Hat,
@@ -40,6 +42,11 @@ WIDTH, HEIGHT, FPS = 128, 96, 12
 """The canvas in pixels (one unit each) and the frames a second nano is trained on."""
 
 OVERSAMPLING = 3
+CLOSE_SHARE = 0.3
+CLOSE = (22.0, 28.0)
+"""How often people stand so close that they hide parts of one another, and how many units apart they are then."""
+
+STAYING = tuple(kind for kind in MOTIONS if kind != "walk")
 THING_REACH = 14
 """How far an object reaches to either side of where it stands, and half of how high, in units."""
 
@@ -87,6 +94,7 @@ class WorldScene:
     thing_at: tuple[float, float]
     members: tuple[Member, ...]
     depth: tuple[int, ...]
+    camera: Camera
 
     @property
     def structure(self) -> Structure:
@@ -106,9 +114,9 @@ def draw_scene(seed: int, structure: Structure) -> WorldScene:
     rng = np.random.default_rng([seed, 7919])
     people = _different(rng, len(structure.groups), draw_person, people_differ)
     garments = _different(rng, len(structure.groups), draw_garment, garments_differ)
-    places = _standing_places(rng, len(people))
+    places, close = _standing_places(rng, len(people))
     members = tuple(
-        _draw_member(rng, person, garment, size, at)
+        _draw_member(rng, person, garment, size, draw_motion(rng, *at, kinds=STAYING if close else MOTIONS))
         for person, garment, size, at in zip(people, garments, structure.groups, places, strict=True)
     )
     thing_x = _beside([x for x, _ in places], float(rng.uniform()))
@@ -120,6 +128,7 @@ def draw_scene(seed: int, structure: Structure) -> WorldScene:
         thing_at=(thing_x, 94.0),
         members=members,
         depth=tuple(int(i) for i in rng.permutation(len(members))),
+        camera=draw_camera(rng),
     )
 
 
@@ -135,7 +144,8 @@ def render_clip(scene: WorldScene, num_frames: int, first: int = 0) -> np.ndarra
             dolls[index].paint(frame, pose_at(scene.members[index].motion, number / FPS))
         if thing is not None:
             paste(frame, thing, scene.thing_at, 0)
-        frames.append(np.asarray(frame.reduce(OVERSAMPLING)))
+        window = scene.camera.window(number / FPS, WIDTH * OVERSAMPLING, HEIGHT * OVERSAMPLING)
+        frames.append(np.asarray(frame.resize((WIDTH, HEIGHT), Image.Resampling.BOX, box=window)))
     return np.stack(frames)
 
 
@@ -148,15 +158,18 @@ def who_is_where(scene: WorldScene, latent_frames: int, cell: int = 16) -> np.nd
     rows, columns = (np.arange(size // cell) * cell + cell / 2 for size in (HEIGHT, WIDTH))
     owners = np.full((latent_frames, len(rows), len(columns)), -1)
     for number in range(latent_frames):
+        seconds = max(0.0, 4 * number - 1.5) / FPS
+        left, top, right, bottom = scene.camera.window(seconds, WIDTH, HEIGHT)
+        # Squares of the picture as places on the stage.
+        xs, ys = left + columns * (right - left) / WIDTH, top + rows * (bottom - top) / HEIGHT
         for index in scene.depth:
-            pose = pose_at(scene.members[index].motion, max(0.0, 4 * number - 1.5) / FPS)
-            across = np.abs(columns - pose.x) <= 13
-            down = (rows >= pose.y - 76) & (rows <= pose.y + HIP + 8)
-            owners[number, down[:, None] & across[None]] = scene.structure.num_free + index
-    if scene.thing is not None:
-        x, y = scene.thing_at
-        across, down = np.abs(columns - x) <= THING_REACH, (rows >= y - 2 * THING_REACH) & (rows <= y + 8)
-        owners[:, down[:, None] & across[None]] = scene.structure.num_free - 1
+            pose = pose_at(scene.members[index].motion, seconds)
+            down = (ys >= pose.y - 76) & (ys <= pose.y + HIP + 8)
+            owners[number, down[:, None] & (np.abs(xs - pose.x) <= 13)[None]] = scene.structure.num_free + index
+        if scene.thing is not None:
+            x, y = scene.thing_at
+            down = (ys >= y - 2 * THING_REACH) & (ys <= y + 8)
+            owners[number, down[:, None] & (np.abs(xs - x) <= THING_REACH)[None]] = scene.structure.num_free - 1
     return owners
 
 
@@ -183,9 +196,7 @@ def model_references(scene: WorldScene) -> np.ndarray:
     return np.stack(pictures)
 
 
-def _draw_member(
-    rng: np.random.Generator, person: Person, garment: Garment, size: int, at: tuple[float, float]
-) -> Member:
+def _draw_member(rng: np.random.Generator, person: Person, garment: Garment, size: int, motion: Motion) -> Member:
     # With one attribute it is the garment or, now and then, the hat; a hat that is not shown is not worn.
     shows_hat = size == 3 or (size == 2 and bool(rng.random() < 0.15))
     hat: Hat | None = draw_hat(rng)
@@ -197,20 +208,26 @@ def _draw_member(
     )
     return Member(
         look=look,
-        motion=draw_motion(rng, *at),
+        motion=motion,
         shows_garment=size == 3 or (size == 2 and not shows_hat),
         shows_hat=shows_hat,
     )
 
 
-def _standing_places(rng: np.random.Generator, count: int) -> list[tuple[float, float]]:
-    """Feet of `count` dolls, spread over the canvas and dealt out at random."""
-    loose = 2.0
+def _standing_places(rng: np.random.Generator, count: int) -> tuple[list[tuple[float, float]], bool]:
+    """Feet of `count` dolls dealt out at random, and whether they stand so close that one hides part of another."""
+    close = count > 1 and bool(rng.random() < CLOSE_SHARE)
+    apart = min(float(rng.uniform(*CLOSE)) if close else WIDTH, WIDTH / count)
+    middle = WIDTH / 2 + float(rng.uniform(-1, 1)) * 0.8 * (WIDTH - apart * count) / 2
+    loose = 0.0 if close else 2.0
     places = [
-        (WIDTH * (i + 0.5) / count + float(rng.uniform(-loose, loose)), 93.0 + float(rng.uniform(-0.5, 0.5)))
+        (
+            middle + apart * (i - (count - 1) / 2) + float(rng.uniform(-loose, loose)),
+            93.0 + float(rng.uniform(-0.5, 0.5)),
+        )
         for i in range(count)
     ]
-    return [places[int(i)] for i in rng.permutation(count)]
+    return [places[int(i)] for i in rng.permutation(count)], close
 
 
 def _beside(taken: Sequence[float], chance: float) -> float:
