@@ -21,7 +21,7 @@ TEST_GROUPS = ("unit", "parity", "property", "browser", "faults")
 SHORT_FAULT_ROUNDS = 3
 """Rounds of faults where none are asked for."""
 BENCHES = ("network",)
-NANO_STAGES = ("all", "tokenizer", "vae", "relations")
+NANO_STAGES = ("all", "tokenizer", "vae", "relations", "ablation")
 
 Number = TypeVar("Number", int, float)
 
@@ -194,6 +194,9 @@ def _nano(commands: _Commands[_Parser]) -> None:
     part.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0, metavar="N", help="seed (default 0)")
     part.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
     part.add_argument("--start", type=_path, metavar="DIR", help="begin with the weights of this model folder")
+    part.add_argument(
+        "--record", action="store_true", help="with --stage ablation: write the table on the card of the --start model"
+    )
     part = _add(actions, "eval", "measure whether every face got its own clothes")
     part.add_argument("--scenes", type=_whole(1, 10**6), default=40, metavar="N", help="number of scenes (default 40)")
     part.add_argument(

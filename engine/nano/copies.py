@@ -97,6 +97,11 @@ class SharedReferences:
             # The parameter's type lists diffusers' own processors only.
             cast(WanTransformerBlock, block).attn1.set_processor(processor)  # pyright: ignore[reportArgumentType]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer is."""
+        return self.transformer.device
+
     def velocity(self, noisy: torch.Tensor, *arguments: torch.Tensor, **conditions: object) -> torch.Tensor:
         """Velocities `[B, K, C, T, h, w]` of `noisy` copies of that shape; the rest as for the transformer."""
         copies, frames = noisy.shape[1], noisy.shape[3]

@@ -119,8 +119,10 @@ def owners_of(structure: Structure, latent_frames: int, first_seed: int, count: 
 
 def encode(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
     """uint8 `[B, T, H, W, 3]` to normalised latents `[B, C, t, h, w]` float32."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), fast_stills():
-        latents = [vae.encode(as_video(part), return_dict=False)[0].mode() for part in pixels.split(16)]
+    with torch.no_grad(), torch.autocast(vae.device.type, torch.bfloat16), fast_stills():
+        latents = [
+            vae.encode(as_video(part.to(vae.device)), return_dict=False)[0].mode().cpu() for part in pixels.split(16)
+        ]
     return normalised(vae, torch.cat(latents))
 
 

@@ -67,10 +67,10 @@ def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
     _write(folder, {**facts, "defaults": DEFAULTS, "files": files})
 
 
-def record_results(folder: Path, results: Mapping[str, Any]) -> None:
+def record_results(folder: Path, results: Mapping[str, Any], name: str = "results") -> None:
     """Put the results of a measurement of this very model on its card."""
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    _write(folder, {**card, "results": dict(results)})
+    _write(folder, {**card, name: dict(results)})
 
 
 def _write(folder: Path, card: Mapping[str, Any]) -> None:

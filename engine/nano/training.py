@@ -14,6 +14,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from transformers import PreTrainedTokenizerFast
 
 from engine.errors import InputError
+from engine.nano.dataset import ShardStore
 from engine.nano.export import export, write_card
 from engine.nano.relations_training import RelationsPlan, train_relations
 from engine.nano.run_folder import has_checkpoint, training_record
@@ -76,7 +77,8 @@ def _relations_stage(out: Path, settings: StageSettings, resume: bool) -> None:
         plan = dataclasses.replace(plan, batch=settings.batch)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(_trained(out, "tokenizer", settings.start))
     vae = AutoencoderKLWan.from_pretrained(_trained(out, "vae", settings.start))
-    transformer, text_encoder = train_relations(out, plan, vae, tokenizer, resume, settings.start)
+    store = ShardStore(out / "shards", vae, tokenizer)
+    transformer, text_encoder = train_relations(out, plan, store, resume, settings.start)
     export(out / "model", tokenizer, text_encoder, vae, transformer)
     write_card(out / "model", _facts(out, settings))
 

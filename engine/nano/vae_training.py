@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d, WanResample
 from torch.utils.data import DataLoader, Dataset
 
@@ -125,7 +126,8 @@ def train_vae(out: Path, plan: VaePlan, resume: bool, log: Callable[..., None] =
     """Train, checkpoint under `out`, return the averaged weights with measured latent statistics."""
     torch.manual_seed(plan.seed)
     run = RunFolder(out, "vae", asdict(plan))
-    vae, average = new_vae(), new_vae()
+    device = Accelerator().device
+    vae, average = new_vae().to(device), new_vae().to(device)
     average.load_state_dict(vae.state_dict())
     optimizer = Muon(vae.parameters(), lr=plan.learning_rate, weight_decay=1e-4)
     step = run.start(resume, {"model": vae, "average": average}, optimizer)
@@ -141,7 +143,7 @@ def train_vae(out: Path, plan: VaePlan, resume: bool, log: Callable[..., None] =
                 prepare_for_motion(average)
             for group in optimizer.param_groups:
                 group["lr"] = plan.learning_rate * _rate(step, plan.steps)
-            loss, error = _loss(vae, pixels, plan.kl_weight)
+            loss, error = _loss(vae, pixels.to(device), plan.kl_weight)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
@@ -154,7 +156,7 @@ def train_vae(out: Path, plan: VaePlan, resume: bool, log: Callable[..., None] =
                 log(f"vae step {step}/{plan.steps} error {means} {time.monotonic() - started:.0f} s", flush=True)
             if step % plan.checkpoint_every == 0 or step == plan.steps:
                 run.save(step, {"model": vae, "average": average}, optimizer)
-    with_statistics(average, plan.seed)
+    with_statistics(average.cpu(), plan.seed)
     average.save_pretrained(out / "vae")
     return average
 
@@ -195,7 +197,7 @@ def denormalised(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
 
 def _loss(vae: AutoencoderKLWan, pixels: torch.Tensor, kl_weight: float) -> tuple[torch.Tensor, float]:
     video = as_video(pixels)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(video.device.type, torch.bfloat16):
         posterior = vae.encode(video, return_dict=False)[0]
         # A little noise keeps the decoder steady against the transformer's small errors.
         latent = posterior.mode() + torch.randn_like(posterior.mean) * posterior.std.clamp(max=0.3)

@@ -14,12 +14,15 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from transformers import PreTrainedTokenizerFast
 
 from engine.errors import InputError
-from engine.nano import dataset, relations_training, vae_training
+from engine.nano import ablation, dataset, flow_matching, relations_training, vae_training
+from engine.nano.ablation import VARIANTS, AblationPlan, run_ablation
 from engine.nano.copies import SharedReferences
-from engine.nano.dataset import make_shard, tokenise
+from engine.nano.dataset import ShardStore, make_shard, tokenise
+from engine.nano.evaluation import Sampling
 from engine.nano.export import export, record_results, write_card
+from engine.nano.flow_matching import RelationsPlan
 from engine.nano.muon import Muon, orthogonal
-from engine.nano.relations_training import RelationsPlan, new_text_encoder, new_transformer, train_relations
+from engine.nano.relations_training import new_text_encoder, new_transformer, train_relations
 from engine.nano.run_folder import RunFolder
 from engine.nano.tokenizer import TEXT_TOKENS, train_tokenizer
 from engine.nano.training import StageSettings, train
@@ -171,11 +174,11 @@ def test_relations_learn_and_resume_exactly(
 ) -> None:
     monkeypatch.setattr(relations_training, "rate", lambda step, steps: 1.0)
     monkeypatch.setattr(dataset, "CYCLE", ((PAIR, 1),))
-    vae = new_vae()
+    store = ShardStore(tmp_path / "shards", new_vae(), tokenizer)
     plan = RelationsPlan(steps=4, batch=2, first_shards=1, shards=1, checkpoint_every=2)
-    whole = train_relations(tmp_path / "whole", plan, vae, tokenizer, False, log=_silent)
-    train_relations(tmp_path / "parts", dataclasses.replace(plan, steps=2), vae, tokenizer, False, log=_silent)
-    parts = train_relations(tmp_path / "parts", plan, vae, tokenizer, True, log=_silent)
+    whole = train_relations(tmp_path / "whole", plan, store, False, log=_silent)
+    train_relations(tmp_path / "parts", dataclasses.replace(plan, steps=2), store, False, log=_silent)
+    parts = train_relations(tmp_path / "parts", plan, store, True, log=_silent)
     for one, other in zip(whole, parts, strict=True):
         for name, tensor in one.state_dict().items():
             assert torch.equal(tensor, other.state_dict()[name]), name
@@ -201,22 +204,22 @@ def test_copies_equal_passes_of_their_own() -> None:
 def test_attention_to_the_right_person_costs_nothing_and_to_the_wrong_one_much() -> None:
     owners = torch.tensor([[0, 1, -1, 1]])
     right = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 1.0]])[None, None]
-    assert relations_training.localisation_loss([right], owners, False).item() == pytest.approx(0)
-    assert relations_training.localisation_loss([1 - right], owners, False).item() > 5
+    assert flow_matching.localisation_loss([right], owners, False).item() == pytest.approx(0)
+    assert flow_matching.localisation_loss([1 - right], owners, False).item() > 5
     even = torch.full_like(right, 0.5)
-    assert relations_training.localisation_loss([even, even], owners, False).item() == pytest.approx(math.log(2))
-    assert relations_training.localisation_loss([], owners, False).tolist() == [0]
+    assert flow_matching.localisation_loss([even, even], owners, False).item() == pytest.approx(math.log(2))
+    assert flow_matching.localisation_loss([], owners, False).tolist() == [0]
     to_background = torch.nn.functional.pad(right, (1, 0), value=7.0)
     behind = torch.where(owners < 0, owners, owners + 1)
-    assert relations_training.localisation_loss([to_background], behind, True).item() == pytest.approx(0)
-    assert relations_training.localisation_loss([to_background[..., :1]], torch.full_like(owners, -1), True) == 0
+    assert flow_matching.localisation_loss([to_background], behind, True).item() == pytest.approx(0)
+    assert flow_matching.localisation_loss([to_background[..., :1]], torch.full_like(owners, -1), True) == 0
 
 
 def test_objects_count_most_and_the_background_least() -> None:
     structure = dataset.Structure(background=True, thing=True, groups=(2,))
-    weights = relations_training.emphasis(torch.tensor([[-1, 1, 2, -1]]), structure, (2, 2, 4))
+    weights = flow_matching.emphasis(torch.tensor([[-1, 1, 2, -1]]), structure, (2, 2, 4))
     assert weights.shape == (1, 1, 1, 2, 2, 4)
-    background, thing = relations_training.BACKGROUND_WEIGHT, relations_training.OBJECT_WEIGHT
+    background, thing = flow_matching.BACKGROUND_WEIGHT, flow_matching.OBJECT_WEIGHT
     assert weights[0, 0, 0, :, 0].flatten().tolist() == pytest.approx(
         [background] * 2 + [thing] * 2 + [1.0] * 2 + [background] * 2
     )
@@ -247,15 +250,48 @@ def test_the_velocity_loss_falls(tiny: None, tokenizer: PreTrainedTokenizerFast)
     network = SharedReferences(transformer)
     losses: list[float] = []
     for step in range(12):
-        batch = relations_training.take(shard, np.random.default_rng(0), 4)
+        batch = flow_matching.take(shard, np.random.default_rng(0), 4)
         generator = torch.Generator().manual_seed(step % 2)
-        loss, errors = relations_training.velocity_loss(network, encoder, batch, RelationsPlan(), generator)
+        loss, errors = flow_matching.velocity_loss(network, encoder, batch, RelationsPlan(), generator)
         assert errors.shape == (3, 4)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-2:]) < 0.97 * sum(losses[:2])
+
+
+def test_an_ablation_trains_and_measures_every_row_and_goes_on_where_it_stopped(
+    tiny: None, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "CYCLE", ((PAIR, 1),))
+    start = tmp_path / "start"
+    export(start, tokenizer, new_text_encoder(len(tokenizer)), new_vae(), new_transformer())
+    training = RelationsPlan(steps=1, batch=2, localisation=0.0, first_shards=1, shards=1)
+    plan = AblationPlan(training=training, scenes=1, subjects=(2,))
+    measured: list[tuple[str, bool]] = []
+
+    def measure(pipeline: object, scenes: int, seed: int, sampling: Sampling, count: int) -> dict[str, float]:
+        measured.append((str(sampling.relations), sampling.grouped))
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return {"binding_accuracy": 0.5}
+
+    monkeypatch.setattr(ablation, "measure_row", measure)
+    with pytest.raises(KeyboardInterrupt):
+        run_ablation(tmp_path, start, plan, False, log=_silent)
+    table = run_ablation(tmp_path, start, plan, True, log=_silent)
+    assert list(table["rows"]) == list(VARIANTS)
+    assert table["steps"] == 1
+    # Eight measurements for seven rows: only the interrupted one was made twice, and no two rows are the same model.
+    assert len(measured) == 8
+    assert len(set(measured)) == 7
+    assert measured.count((str(VARIANTS["alone"].relations), False)) == 1
+
+
+def test_a_budget_changes_only_what_is_given() -> None:
+    plan = AblationPlan(seed=4).with_budget(steps=7, batch=None)
+    assert (plan.training.steps, plan.training.batch, plan.training.seed) == (7, AblationPlan().training.batch, 4)
 
 
 def test_going_on_from_a_model_needs_neither_its_autoencoder_nor_its_tokenizer_again(

@@ -11,7 +11,7 @@ from engine.errors import InputError
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train or measure; the last line of a measurement is one JSON document."""
+    """Train or measure; the last line of a measurement or an ablation is one JSON document."""
     return _train(args) if args.action == "train" else _evaluate(args)
 
 
@@ -28,8 +28,26 @@ def _train(args: argparse.Namespace) -> int:
     start = Path(args.start) if args.start is not None else None
     if start is not None and not (start / "transformer").is_dir():
         raise InputError(f"There is no model in {start}: name a folder that `nano train` has written.")
+    if args.stage == "ablation":
+        return _ablate(args, Path(out), start)
+    if args.record:
+        raise InputError("--record belongs to --stage ablation; other results are recorded by `nano eval --record`.")
     settings = StageSettings(**chosen, seed=args.seed, start=start)
     train(Path(out), args.stage, settings, resume=args.resume)
+    return 0
+
+
+def _ablate(args: argparse.Namespace, out: Path, start: Path | None) -> int:
+    from engine.nano.ablation import AblationPlan, run_ablation
+    from engine.nano.export import record_results
+
+    if start is None:
+        raise InputError("An ablation trains on from finished weights: add --start with a model folder.")
+    plan = AblationPlan(seed=args.seed).with_budget(steps=args.steps, batch=args.batch)
+    table = run_ablation(out, start, plan, args.resume)
+    if args.record:
+        record_results(start, table, "ablation")
+    print(json.dumps(table))
     return 0
 
 
