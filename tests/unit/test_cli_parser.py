@@ -116,7 +116,7 @@ def test_further_arguments_reach_pytest() -> None:
         ("render x --out y --size 832", "--size has to be width x height in pixels, as in 832x480, not “832”."),
         ("render x --out y --size 0x9", "--size has to be width x height"),
         ("render x --out y --guidance nan", "--guidance has to be between 0.0 and 100.0, not nan."),
-        ("nano train --stage all-of-it", "--stage has to be one of all, tokenizer, vae, relations, not “all-of-it”."),
+        ("nano train --stage every", "--stage has to be one of all, tokenizer, vae, relations, ablation, not “every”."),
         ("test everything", "NAME has to be one of unit, parity, property, browser, faults, not “everything”."),
         ("--port 99999", "--port has to be between 1 and 65535, not 99999."),
         (
