@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -93,12 +94,16 @@ def make_conditioning(
         yield Progress(stage="references", step=number, num_steps=len(references), seconds_left=None)
         prepared = prepare_reference(model_picture(reference, pictures), settings.width, settings.height)
         latents.append(_reference_latent(model, prepared, cache))
+    masks = torch.from_numpy(binding_masks(scene, model.tokenizer, model.text_tokens))
+    # One pass or two: the words of both prompts stand in rows of equal length.
+    words = max(context.shape[1], negative.shape[1])
+    context, negative = (F.pad(part, (0, 0, 0, words - part.shape[1])) for part in (context, negative))
     return Conditioning(
         context=context,
         negative_context=negative,
         reference_latents=torch.cat(latents, dim=2) if latents else None,
         groups=scene.groups,
-        text_masks=torch.from_numpy(binding_masks(scene, model.tokenizer, model.text_tokens)) if latents else None,
+        text_masks=masks[:, : context.shape[1]] if latents else None,
     )
 
 

@@ -24,7 +24,7 @@ _WAN_NEGATIVE_PROMPT = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
     """One engine. `builtin`: its weights come with the program. `text_tokens`: how much of a prompt it reads, in
-    tokens.
+    tokens. `padded_tokens`: the length to which shorter prompts are filled up with zeros, as in training.
 
     `licence` is that of the weights; `note` is one sentence for whoever chooses the engine.
     """
@@ -35,6 +35,7 @@ class EngineInfo:
     defaults: RenderSettings
     size_multiple: int
     text_tokens: int
+    padded_tokens: int
     licence: str
     note: str
 
@@ -57,7 +58,8 @@ _ENGINES = (
             engine="nano",
         ),
         size_multiple=SIZE_MULTIPLE,
-        text_tokens=128,
+        text_tokens=512,
+        padded_tokens=128,
         licence="Apache-2.0",
         note="A very small model trained on drawn figures: within seconds it shows who wears what, not how it looks.",
     ),
@@ -79,6 +81,7 @@ _ENGINES = (
         ),
         size_multiple=SIZE_MULTIPLE,
         text_tokens=512,
+        padded_tokens=512,
         licence="Apache-2.0",
         note="The published model: a download of about 23 GB, and for sensible speed a graphics card.",
     ),

@@ -24,6 +24,7 @@ from engine.memory.profiles import apply_profile, choose_profile
 from engine.model.pipeline import LumosXPipeline
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
+from engine.prompt_text import clean_prompt
 from engine.weights import locate, weights_digest
 
 _Component = TypeVar("_Component")
@@ -37,7 +38,7 @@ class EngineModel:
         self.engine = engine
         self.device = device
         self.builtin = info.builtin
-        self.text_tokens = info.text_tokens
+        self.text_tokens, self._padded_tokens = info.text_tokens, info.padded_tokens
         self.folder = locate(engine)
         self.digest = weights_digest(engine)
         self.dtype = compute_dtype(device, builtin=info.builtin)
@@ -46,7 +47,8 @@ class EngineModel:
         self._pipeline: LumosXPipeline | None = None
 
     def encode_prompts(self, prompts: list[str]) -> list[torch.Tensor]:
-        """Embeddings `[1, text_tokens, text_dim]` of the prompts, on the CPU.
+        """Embeddings `[1, tokens, text_dim]` of the prompts, on the CPU: zero behind the last of their own tokens, of
+        which there may be `text_tokens`, and filled up to the length that the engine is used to.
 
         Loads the text encoder and drops it again.
         """
@@ -56,11 +58,18 @@ class EngineModel:
         encoder = _load(
             self.folder, "text_encoder", lambda path: UMT5EncoderModel.from_pretrained(path, dtype=self.dtype)
         )
-        reader = LumosXPipeline(self.tokenizer, encoder, None, None, None, text_tokens=self.text_tokens)
+        reader = LumosXPipeline(self.tokenizer, encoder, None, None, None)
         try:
             if self.profile == "resident":
                 reader.to(self.device)
-            return [reader.encode_prompt(prompt).cpu() for prompt in prompts]
+            embeddings: list[torch.Tensor] = []
+            for prompt in prompts:
+                ids = self.tokenizer(clean_prompt(prompt).text, truncation=True, max_length=self.text_tokens)[
+                    "input_ids"
+                ]
+                reader.register_to_config(text_tokens=max(self._padded_tokens, len(ids)))
+                embeddings.append(reader.encode_prompt(prompt).cpu())
+            return embeddings
         finally:
             del reader, encoder
             _collect(self.device)

@@ -92,3 +92,16 @@ def test_friends_wear_their_own_clothes_and_swap_them_when_told(store: PictureSt
     settings = {"num_frames": 13, "num_inference_steps": 12}
     assert bound(frames_of(scene, store, tmp_path / "own", **settings), preset, (0, 1)) == 1
     assert bound(frames_of(swapped(scene), store, tmp_path / "swapped", **settings), preset, (1, 0)) == 1
+
+
+@pytest.mark.parametrize("guidance_scale", [1, 2])
+def test_a_long_description_is_read_to_its_end(guidance_scale: int, store: PictureStore, tmp_path: Path) -> None:
+    scene = load_source(PRESETS[0].name, store).scene
+    said_last = replace(scene, prompt="The photograph is bright and everybody smiles. " * 6 + scene.prompt, spans=())
+    settings = {"num_frames": 5, "num_inference_steps": 2, "guidance_scale": guidance_scale}
+    clips = [
+        frames_of(replace(said_last, prompt=said_last.prompt + more), store, tmp_path / more.strip(" ."), **settings)
+        for more in (" It rains.", " It snows.")
+    ]
+    assert clips[0].shape == (5, 96, 128, 3)
+    assert not np.array_equal(clips[0], clips[1])

@@ -215,7 +215,7 @@ def test_an_unknown_profile_is_the_users_error(store: PictureStore, tmp_path: Pa
 
 
 def test_words_behind_the_last_token_are_named(store: PictureStore, tmp_path: Path) -> None:
-    scene = dataclasses.replace(tiny_scene(store), prompt="a " * 200 + "man in red coat and woman")
+    scene = dataclasses.replace(tiny_scene(store), prompt="a " * 600 + "man in red coat and woman")
     with pytest.raises(SceneError, match="man") as caught:
         render(RenderRequest(scene=scene, settings=tiny_settings()), store, tmp_path / "clip.mp4")
     assert {problem.code for problem in caught.value.problems} == {"beyond_text"}
