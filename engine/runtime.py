@@ -32,8 +32,10 @@ PREVIEWS = 4
 class Engine:
     """Renders requests one after another and keeps the last used model loaded between them."""
 
-    def __init__(self, device: torch.device | None = None) -> None:
+    def __init__(self, device: torch.device | None = None, cache: Path | None = None) -> None:
+        """`device`: where to compute (default: the fastest here); `cache`: folder of kept embeddings and latents."""
         self._device = device
+        self._cache = cache
         self._model: EngineModel | None = None
         self._profile = ""
 
@@ -87,7 +89,7 @@ class Engine:
         # Before the work, not after it: a picture that is missing or too large to travel is told at once.
         recipe = make_recipe(request, pictures if include_pictures else None, model.digest)
         conditioning = yield from make_conditioning(
-            model, request, pictures, TensorCache(cache_dir() / "conditioning"), cancel
+            model, request, pictures, TensorCache(self._cache or cache_dir() / "conditioning"), cancel
         )
         cancel.raise_if_cancelled()
         latents = yield from self._denoise(model, request.settings, conditioning, cancel)

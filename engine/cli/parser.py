@@ -20,7 +20,6 @@ TEST_GROUPS = ("unit", "parity", "property", "browser", "faults")
 """Folders below `tests/`, in the order in which they run."""
 SHORT_FAULT_ROUNDS = 3
 """Rounds of faults where none are asked for."""
-BENCHES = ("network",)
 NANO_STAGES = ("all", "tokenizer", "vae", "relations", "ablation")
 
 Number = TypeVar("Number", int, float)
@@ -226,6 +225,14 @@ def _bench(commands: _Commands[_Parser]) -> None:
         metavar="N",
         help="how many of the network's 30 identical blocks are timed (default 2); the figures are those of all",
     )
+    part = _add(actions, "speed", "what a clip takes, stage by stage, and what having it sooner costs")
+    part.add_argument("--engine", type=_text, metavar="NAME", help="which model renders (default: the built-in one)")
+    part.add_argument("--repeats", type=_whole(1, 1000), default=3, metavar="N", help="interleaved repeats (default 3)")
+    part = _add(actions, "gpu", "the full model's size on a graphics card, with random weights; minutes")
+    part.add_argument(
+        "--vram-limit", type=_number(1, 1024), metavar="GB", help="use at most so much of the card's memory, in GiB"
+    )
+    part.add_argument("--steps", type=_whole(1, 1000), default=3, metavar="N", help="steps to time (default 3)")
 
 
 def _test(commands: _Commands[_Parser]) -> None:

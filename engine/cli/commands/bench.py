@@ -5,18 +5,34 @@ from __future__ import annotations
 import argparse
 import sys
 
+from engine.engines import DEFAULT_ENGINE
+
+GIB = 2**30
+
 
 def run(args: argparse.Namespace) -> int:
     """Print a table for people and one JSON line for machines; progress goes to stderr."""
-    return {"network": _network}[args.action](args)
+    print({"network": _network, "speed": _speed, "gpu": _gpu}[args.action](args), flush=True)
+    return 0
 
 
-def _network(args: argparse.Namespace) -> int:
+def _network(args: argparse.Namespace) -> str:
     from engine.bench.network import measure_network, report
 
-    figures = measure_network(repeats=args.repeats, layers=args.layers, state=_say)
-    print(report(figures), flush=True)
-    return 0
+    return report(measure_network(repeats=args.repeats, layers=args.layers, state=_say))
+
+
+def _speed(args: argparse.Namespace) -> str:
+    from engine.bench.speed import measure_speed, report
+
+    return report(measure_speed(args.engine or DEFAULT_ENGINE, repeats=args.repeats, state=_say))
+
+
+def _gpu(args: argparse.Namespace) -> str:
+    from engine.bench.gpu import find_card, measure_gpu, report
+
+    limit = None if args.vram_limit is None else int(args.vram_limit * GIB)
+    return report(measure_gpu(find_card(), vram_limit_bytes=limit, steps=args.steps, state=_say))
 
 
 def _say(text: str) -> None:
