@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import psutil
 import torch
@@ -229,7 +229,7 @@ def _reset_peak(device: torch.device) -> None:
 def _peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_reserved(device))
-    return cast(int, psutil.Process().memory_info().rss)
+    return psutil.Process().memory_info().rss
 
 
 def report(figures: GpuFigures) -> str:
