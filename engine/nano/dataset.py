@@ -6,6 +6,7 @@ Scenes of a batch must share their structure, so a shard holds one; it is made o
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from engine.nano.world.scene import Structure, WorldScene, draw_scene, model_ref
 SHARD_SCENES = 128
 PROMPTS = 3
 """Wordings per scene."""
+PHOTOGRAPHED = 0.5
+"""Share of scenes whose reference pictures look photographed, see `engine.nano.world.photography`."""
 
 
 def _structures(text: str) -> tuple[tuple[Structure, int], ...]:
@@ -97,9 +100,7 @@ def make_shard(
         scenes = [draw_scene(seed, structure) for seed in range(start, min(start + 8, first_seed + count))]
         clips = torch.from_numpy(np.stack([render_clip(scene, 4 * latent_frames - 3) for scene in scenes]))
         videos.append(encode(vae, clips).half())
-        pictures = torch.from_numpy(np.concatenate([model_references(scene) for scene in scenes]))
-        latents = encode(vae, pictures[:, None])[:, :, 0].unflatten(0, (len(scenes), -1))
-        references.append(latents.transpose(1, 2).half())
+        references.append(encode_references(vae, scenes))
         words += [_words(scene, tokenizer) for scene in scenes]
     tokens, lengths, masks = (torch.stack(part) for part in zip(*words, strict=True))
     return {
@@ -109,6 +110,15 @@ def make_shard(
         "lengths": lengths,
         "masks": masks,
     }
+
+
+def encode_references(vae: AutoencoderKLWan, scenes: Sequence[WorldScene]) -> torch.Tensor:
+    """Half-precision latents `[S, C, N, h, w]` of scenes of one structure; a share of them has been photographed."""
+    photographs = [np.random.default_rng([scene.seed, 7919]).random() < PHOTOGRAPHED for scene in scenes]
+    drawn = zip(scenes, photographs, strict=True)
+    pictures = np.concatenate([model_references(scene, photographs=bool(choice)) for scene, choice in drawn])
+    latents = encode(vae, torch.from_numpy(pictures)[:, None])[:, :, 0].unflatten(0, (len(scenes), -1))
+    return latents.transpose(1, 2).half()
 
 
 def owners_of(structure: Structure, latent_frames: int, first_seed: int, count: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -38,7 +39,8 @@ LOOKED_AT = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How clips are made for the measurement; unless `grouped`, every reference stands alone."""
+    """How clips are made for the measurement; unless `grouped`, every reference stands alone; with `photographs` the
+    reference pictures look photographed."""
 
     num_frames: int = 25
     num_inference_steps: int = 20
@@ -47,6 +49,7 @@ class Sampling:
     negative_prompt: str = ""
     relations: Relations = field(default_factory=Relations)
     grouped: bool = True
+    photographs: bool = False
 
     @classmethod
     def of_card(cls, folder: Path) -> Sampling:
@@ -117,7 +120,7 @@ def conditioning_of(pipeline: LumosXPipeline, scene: WorldScene, sampling: Sampl
     return Conditioning(
         context=pipeline.encode_prompt(prompt.text),
         negative_context=pipeline.encode_prompt(sampling.negative_prompt),
-        reference_latents=pipeline.encode_references(model_references(scene)),
+        reference_latents=pipeline.encode_references(model_references(scene, photographs=sampling.photographs)),
         groups=scene.structure.groups if sampling.grouped else (),
         text_masks=masks,
     )
@@ -151,7 +154,8 @@ def evaluate(
     for count in subjects:
         row = measure_row(pipeline, scenes, seed, sampling, count)
         table[str(count)] = row
-        log(f"{count} subjects: binding {row['binding_accuracy']:.3f} (chance {row['chance']:.2f}), "
+        log(f"{count} subjects: binding {row['binding_accuracy']:.3f} (chance {row['chance']:.2f}; "
+            f"photographed {row['photographed_binding_accuracy']:.3f}), "
             f"faces {row['face_accuracy']:.3f} (chance {row['face_chance']:.2f}), hats {row['hat_accuracy']:.3f}, "
             f"objects {row['object_accuracy']:.3f}, backgrounds {row['background_accuracy']:.3f}, "
             f"{row['fidelity_db']:.1f} dB", flush=True)  # fmt: skip
@@ -161,7 +165,8 @@ def evaluate(
 def measure_row(
     pipeline: LumosXPipeline, scenes: int, seed: int, sampling: Sampling, num_subjects: int
 ) -> dict[str, float]:
-    """Binding, faces and fidelity over `scenes` scenes; hats, objects and backgrounds over half as many full ones.
+    """Binding, faces and fidelity over `scenes` scenes; over half as many, binding with photographed references, and
+    hats, objects and backgrounds in full scenes.
 
     Beside each accuracy stands the level of pure chance; for hats it is that of garments. True clips do not quite reach
     1 where people hide one another.
@@ -176,14 +181,19 @@ def measure_row(
         true = render_clip(scene, sampling.num_frames)
         ceiling.append(score_clip(true, scene).binding)
         fidelities.append(fidelity(pipeline, true, conditioning, sampling.relations, number))
+    rough = dataclasses.replace(sampling, photographs=True)
+    photographed: list[Score] = []
     belongings: list[Belongings] = []
     for number in range((scenes + 1) // 2):
+        scene = evaluation_scene(seed, number, num_subjects)
+        photographed.append(score_clip(make_clips(pipeline, scene, rough, (number,))[0], scene))
         scene = evaluation_scene(seed, number, num_subjects, full=True)
         clip = make_clips(pipeline, scene, sampling, (number,))[0]
         belongings.append(score_belongings(looked_at(clip), scene))
     row = {
         "binding_accuracy": np.mean([score.binding for score in scores]),
         "face_accuracy": np.mean([score.face for score in scores]),
+        "photographed_binding_accuracy": np.mean([score.binding for score in photographed]),
         "binding_of_true_clips": np.mean(ceiling),
         "chance": 1 / num_subjects,
         "face_chance": 1 / (1 + DISTRACTORS),

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.errors import InputError
 from engine.nano.dataset import ShardStore
+from engine.nano.evaluation import weights_digest
 from engine.nano.export import export, write_card
 from engine.nano.relations_training import RelationsPlan, train_relations
 from engine.nano.run_folder import has_checkpoint, training_record
@@ -104,5 +105,6 @@ def _facts(out: Path, settings: StageSettings) -> dict[str, Any]:
     }
     if settings.start is not None:
         before = json.loads((settings.start / "card.json").read_text(encoding="utf-8"))
-        facts["started_from"] = {key: value for key, value in before.items() if key not in ("files", "defaults")}
+        rounds = {"training": before.get("training", {}), "weights": weights_digest(settings.start)}
+        facts["earlier_rounds"] = [*before.get("earlier_rounds", []), rounds]
     return facts

@@ -18,7 +18,7 @@ from engine.nano import ablation, dataset, flow_matching, relations_training, va
 from engine.nano.ablation import VARIANTS, AblationPlan, run_ablation
 from engine.nano.copies import SharedReferences
 from engine.nano.dataset import ShardStore, make_shard, tokenise
-from engine.nano.evaluation import Sampling
+from engine.nano.evaluation import Sampling, weights_digest
 from engine.nano.export import export, record_results, write_card
 from engine.nano.flow_matching import RelationsPlan
 from engine.nano.muon import Muon, orthogonal
@@ -300,13 +300,17 @@ def test_going_on_from_a_model_needs_neither_its_autoencoder_nor_its_tokenizer_a
     monkeypatch.setattr(dataset, "CYCLE", ((PAIR, 1),))
     start = tmp_path / "start"
     export(start, tokenizer, new_text_encoder(len(tokenizer)), new_vae(), new_transformer())
-    write_card(start, {"name": "nano"})
+    write_card(
+        start, {"name": "nano", "training": {"relations": {"step": 5}}, "earlier_rounds": [{"weights": "first"}]}
+    )
     record_results(start, {"scenes": 3})
     settings = StageSettings(steps=1, batch=2, learning_rate=1e-4, start=start)
     train(tmp_path / "out", "relations", settings, resume=False)
     card = json.loads((tmp_path / "out" / "model" / "card.json").read_text())
     assert card["training"]["relations"]["plan"]["learning_rate"] == 1e-4
-    assert card["started_from"] == {"name": "nano", "results": {"scenes": 3}}
+    rounds = [{"weights": "first"}, {"training": trained, "weights": weights_digest(start)}]
+    assert card["earlier_rounds"] == rounds
+    assert "results" not in card
     own, before = (folder / "vae" / "diffusion_pytorch_model.safetensors" for folder in (tmp_path / "out/model", start))
     assert own.read_bytes() == before.read_bytes()
     assert str(tmp_path) not in (tmp_path / "out" / "model" / "vae" / "config.json").read_text()

@@ -26,7 +26,8 @@ def _train(args: argparse.Namespace) -> int:
         )
     out = args.out if args.out is not None else data_home() / "nano"
     start = Path(args.start) if args.start is not None else None
-    if start is not None and not (start / "transformer").is_dir():
+    # Without its card the way to its weights would be lost, and that be found out at the very end.
+    if start is not None and not ((start / "transformer").is_dir() and (start / "card.json").is_file()):
         raise InputError(f"There is no model in {start}: name a folder that `nano train` has written.")
     if args.stage == "ablation":
         return _ablate(args, Path(out), start)

@@ -26,6 +26,7 @@ from engine.nano.world.parts import (
     garments_differ,
     people_differ,
 )
+from engine.nano.world.photography import CUT_OUT, FACE, PLACE, Roughness, photographed
 from engine.nano.world.pictures import (
     face_picture,
     garment_picture,
@@ -190,10 +191,27 @@ def reference_pictures(scene: WorldScene, scale: float = 3.0) -> list[np.ndarray
     return pictures
 
 
-def model_references(scene: WorldScene) -> np.ndarray:
-    """The reference pictures as the model takes them: N×96×128×3 uint8, letterboxed on white."""
-    pictures = [letterbox(picture, WIDTH, HEIGHT) for picture in reference_pictures(scene)]
-    return np.stack(pictures)
+def model_references(scene: WorldScene, *, photographs: bool = False) -> np.ndarray:
+    """The reference pictures as the model takes them: N×96×128×3 uint8, letterboxed on white.
+
+    With `photographs` they look as if they had been photographed, always in the same way for the same scene.
+    """
+    if photographs:
+        rng = np.random.default_rng([scene.seed, 48611])
+        # Half as large as drawings: grain and folds are made pixel by pixel, and the model sees 96 rows.
+        drawn = zip(reference_pictures(scene, 1.5), _roughness(scene), strict=True)
+        pictures = [photographed(picture, rng, rough) for picture, rough in drawn]
+    else:
+        pictures = reference_pictures(scene)
+    return np.stack([letterbox(picture, WIDTH, HEIGHT) for picture in pictures])
+
+
+def _roughness(scene: WorldScene) -> list[Roughness]:
+    """What kind of photograph each reference would be, in model order."""
+    kinds = [PLACE] * scene.shows_place + [CUT_OUT] * (scene.thing is not None)
+    for member in scene.members:
+        kinds += [FACE, *[CUT_OUT] * (member.shows_garment + (member.shows_hat and member.look.hat is not None))]
+    return kinds
 
 
 def _draw_member(rng: np.random.Generator, person: Person, garment: Garment, size: int, motion: Motion) -> Member:
