@@ -300,9 +300,8 @@ def test_going_on_from_a_model_needs_neither_its_autoencoder_nor_its_tokenizer_a
     monkeypatch.setattr(dataset, "CYCLE", ((PAIR, 1),))
     start = tmp_path / "start"
     export(start, tokenizer, new_text_encoder(len(tokenizer)), new_vae(), new_transformer())
-    write_card(
-        start, {"name": "nano", "training": {"relations": {"step": 5}}, "earlier_rounds": [{"weights": "first"}]}
-    )
+    trained = {"relations": {"step": 5}}
+    write_card(start, {"name": "nano", "training": trained, "earlier_rounds": [{"weights": "first"}]})
     record_results(start, {"scenes": 3})
     settings = StageSettings(steps=1, batch=2, learning_rate=1e-4, start=start)
     train(tmp_path / "out", "relations", settings, resume=False)
