@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        python = prepare(ROOT, dev=args.command == "test")
+        python = prepare(ROOT, dev=_needs_browser_tools(args))
     except MachineError as error:
         print(error, file=sys.stderr)
         return 2
@@ -49,6 +49,11 @@ def main(argv: Sequence[str]) -> int:
     from engine.cli.main import main as run
 
     return run(argv, studio=_studio)
+
+
+def _needs_browser_tools(args: "Namespace") -> bool:
+    """Whether a command needs what is installed for the tests: pytest, and what drives a browser."""
+    return args.command == "test" or (args.command == "bench" and args.action == "studio")
 
 
 def _studio(args: "Namespace") -> int:

@@ -14,6 +14,7 @@ import dataclasses
 import enum
 import functools
 import math
+import re
 import types
 import typing
 from pathlib import Path
@@ -23,6 +24,10 @@ from engine.errors import InputError
 
 T = TypeVar("T")
 Json = Any  # dict, list, str, int, float, bool or None, nested; recursive aliases only confuse the reader
+
+MAX_ITEMS = 1000
+"""Of a list or an object; more than anybody arranges, and few enough that no question about a value takes long."""
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def to_json(value: object) -> Json:
@@ -125,6 +130,7 @@ def _read_union(members: tuple[Any, ...], data: Json, place: str) -> Any:
 
 def _read_tuple(items: tuple[Any, ...], data: Json, place: str) -> tuple[Any, ...]:
     _expect(isinstance(data, list), data, "a list", data, place)
+    _check_length(data, place)
     if len(items) == 2 and items[1] is Ellipsis:
         return tuple(_read(items[0], item, f"{place}[{number}]") for number, item in enumerate(data))
     _expect(len(data) == len(items), data, f"a list of {len(items)}", data, place)
@@ -134,6 +140,7 @@ def _read_tuple(items: tuple[Any, ...], data: Json, place: str) -> tuple[Any, ..
 
 def _read_dict(item_type: Any, data: Json, place: str) -> dict[str, Any]:
     _expect(isinstance(data, dict) and all(isinstance(key, str) for key in data), data, "an object", data, place)
+    _check_length(data, place)
     return {key: _read(item_type, item, f"{place}.{key}" if place else key) for key, item in data.items()}
 
 
@@ -145,7 +152,7 @@ def _read_dataclass(cls: type[Any], data: Json, place: str) -> Any:
         raise InputError(f"{_at(place)} lacks the field “{missing[0]}”.")
     unknown = [str(name) for name in data if name not in hints]
     if unknown:
-        raise InputError(f"{_at(place)} has a field “{unknown[0][:40]}” that is not known here.")
+        raise InputError(f"{_at(place)} has a field “{_visible(unknown[0], 40)}” that is not known here.")
     values = {name: _read(kind, data[name], f"{place}.{name}" if place else name) for name, kind in hints.items()}
     return cls(**values)
 
@@ -156,17 +163,29 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+def _check_length(data: Json, place: str) -> None:
+    if len(data) > MAX_ITEMS:
+        raise InputError(f"{_at(place)} has {len(data)} entries; {MAX_ITEMS} at most can be read.")
+
+
 def _is_text(data: str) -> bool:
     """JSON may smuggle in half a surrogate pair, which no file and no font can hold."""
-    return not any("\ud800" <= char <= "\udfff" for char in data)
+    return _HALF_PAIR.search(data) is None
 
 
 def _expect(fits: bool, value: Any, wanted: str, data: Json, place: str) -> Any:
     if fits:
         return value
-    shown = repr(data) if not isinstance(data, dict | list) else ("an object" if isinstance(data, dict) else "a list")
-    raise InputError(f"{_at(place)} should be {wanted}, not {shown[:60]}.")
+    if isinstance(data, dict | list):
+        shown = "an object" if isinstance(data, dict) else "a list"
+    else:
+        shown = repr(data[:60] if isinstance(data, str) else data)
+    raise InputError(f"{_at(place)} should be {wanted}, not {_visible(shown, 60)}.")
 
 
 def _at(place: str) -> str:
-    return f"The field “{place}”" if place else "The data"
+    return f"The field “{_visible(place, 120)}”" if place else "The data"
+
+
+def _visible(text: str, num_chars: int) -> str:
+    return text[:num_chars].encode("utf-8", "backslashreplace").decode()

@@ -74,6 +74,11 @@ def label_of(role: Role, file_name: str) -> str:
     return unicodedata.normalize("NFC", stem).strip()
 
 
+def is_text(file_name: str) -> bool:
+    """Whether the name was readable; systems that keep names as bytes hand out half surrogate pairs for others."""
+    return not any("\ud800" <= char <= "\udfff" for char in file_name)
+
+
 def is_face_name(file_name: str) -> bool:
     """Whether the naming rule makes this file the face: "face_man.png" is one, "face mask.png" is a garment."""
     return file_name.lower().startswith(FACE_PREFIX)

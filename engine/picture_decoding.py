@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 """File endings of the accepted formats, in lower case."""
 
+_BAND_ROWS = 64
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -42,8 +45,9 @@ def decode_picture(data: bytes, name: str) -> RgbArray:
     """The first frame of a picture file as HWC uint8 RGB. `name` is the file name that `PictureError` sentences use."""
     image = _open(data, name)
     try:
-        image.load()
-        return np.ascontiguousarray(_upright(_to_rgb(image), _orientation(image)))
+        with _silence():
+            image.load()
+            return np.ascontiguousarray(_upright(_to_rgb(image), _orientation(image)))
     # Decoders raise a dozen kinds of errors on damaged data, none of them documented; all mean the same to the user.
     except Exception as error:
         raise PictureError(
@@ -55,8 +59,9 @@ def decode_mask(data: bytes, name: str) -> MaskArray:
     """A mask file as HW uint8: its grey values, 255 = keep. Raises `PictureError`."""
     image = _open(data, name)
     try:
-        image.load()
-        return np.array(image.convert("L"), dtype=np.uint8)
+        with _silence():
+            image.load()
+            return np.array(image.convert("L"), dtype=np.uint8)
     except Exception as error:  # as above
         raise PictureError(f"The mask “{name}” is damaged or incomplete; cut the picture out again.") from error
 
@@ -66,9 +71,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     if len(data) > MAX_FILE_BYTES:
         raise too_many_bytes(name)
     try:
-        with warnings.catch_warnings():
-            # The limit below is stricter than PIL's; its warning would only say the same a second time.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _silence():
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise PictureError(_too_many_pixels(name)) from error
@@ -81,6 +84,17 @@ def _open(data: bytes, name: str) -> Image.Image:
     if image.width < 1 or image.height < 1:
         raise PictureError(f"The picture “{name}” has no pixels; choose another.")
     return image
+
+
+@contextmanager
+def _silence() -> Generator[None]:
+    """PIL's warnings about a stranger's file are kept off the screen: either the picture is used, or we say why not.
+
+    Ours is the stricter limit of pixels, too.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def too_many_bytes(name: str) -> PictureError:
@@ -107,12 +121,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _wide_grey(image: Image.Image) -> Image.Image:
     """16- and 32-bit grey scaled to 8 bits; PIL's own conversion cuts the high values off instead."""
     values = np.asarray(image)
+    top = 65535.0
     if image.mode == "F":
-        top = 1.0 if float(np.nanmax(values)) <= 1.0 else 255.0
-        grey = np.nan_to_num(values.astype(np.float64)) / top
-    else:
-        grey = values.astype(np.float64) / 65535.0
-    grey8 = np.rint(np.clip(grey, 0.0, 1.0) * 255.0).astype(np.uint8)
+        top = 1.0 if float(np.fmax.reduce(values, axis=None)) <= 1.0 else 255.0
+    grey8 = np.empty(values.shape, dtype=np.uint8)
+    # Band by band: the whole of a large picture in double precision would take a gigabyte.
+    for start in range(0, len(values), _BAND_ROWS):
+        grey = np.nan_to_num(values[start : start + _BAND_ROWS].astype(np.float64)) / top
+        grey8[start : start + _BAND_ROWS] = np.rint(np.clip(grey, 0.0, 1.0) * 255.0).astype(np.uint8)
     transparent: Any = image.info.get("transparency")
     if isinstance(transparent, int):
         grey8[values == transparent] = 255

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import stat
 import struct
 from pathlib import Path
 
@@ -138,7 +139,10 @@ def encode_png(pixels: RgbArray | MaskArray) -> bytes:
 def read_picture_file(path: Path) -> bytes:
     """The bytes of a picture file, never more than the limit; `PictureError` in one sentence."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # reading a pipe would wait for ever
+            raise PictureError(f"“{path}” cannot be read as a picture file; choose another.")
+        if state.st_size > MAX_FILE_BYTES:
             raise too_many_bytes(path.name)
         with path.open("rb") as stream:
             return stream.read(MAX_FILE_BYTES + 1)

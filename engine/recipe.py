@@ -26,6 +26,8 @@ VERSION = 1
 MAX_RECIPE_BYTES = 64 * 2**20
 MAX_PICTURES_BYTES = 40 * 2**20
 """Of all pictures of a recipe together; as base64, and with the scene, they stay below `MAX_RECIPE_BYTES`."""
+MAX_VALUES = 200_000
+"""How many values a recipe may hold; a few megabytes of empty lists would take a gigabyte of memory."""
 MAX_BOXES = 4096
 """How many boxes of an mp4, or elements of a webm, are looked at for a recipe."""
 BOX_ID = uuid.UUID("6c756d6f-7378-4073-a172-656369706531").bytes
@@ -94,6 +96,8 @@ def recipe_to_json(recipe: Recipe) -> str:
 
 def recipe_from_json(text: str) -> Recipe:
     """Read and check a recipe. Raises `InputError`."""
+    if sum(map(text.count, "[{,")) > MAX_VALUES:
+        raise InputError("The clip's recipe holds more than any recipe; it is not opened.")
     try:
         data: Any = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import InputError, OutputError, PictureError
-from engine.file_names import NameBook, face_among, label_of
+from engine.file_names import NameBook, face_among, is_text, label_of
 from engine.files import put_in_place, writing
 from engine.picture_decoding import ENDINGS
 from engine.pictures import PictureStore, encode_png, model_picture
@@ -153,6 +153,8 @@ def _picture_files(folder: Path) -> list[Path]:
     for file in files:
         if file.suffix.lower() in _OTHER_PICTURES:
             raise PictureError(f"“{file}” has a format that cannot be read; save it as PNG or JPEG.")
+        if not is_text(file.name):
+            raise InputError(f"“{folder}” holds a file whose name is no text; rename that file.")
     return [file for file in files if file.suffix.lower() in ENDINGS and not file.is_dir()]
 
 

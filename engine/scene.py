@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.prompt_text import clean_prompt, fold_blanks
+from engine.prompt_text import clean_prompt, fold_blanks, shortened
 
 MAX_PROMPT_CHARS = 10_000
 """Longest prompt in characters; the text encoders read 512 tokens at most, a few thousand characters."""
@@ -167,7 +167,8 @@ class Scene:
             elif count > 1:
                 yield Problem(
                     code="id_twice",
-                    message=f"Two parts of the scene share the id “{identifier}”; remove one of them and add it anew.",
+                    message=f"Two parts of the scene share the id “{shortened(identifier)}”; "
+                    "remove one of them and add it anew.",
                     target=identifier,
                 )
 
@@ -178,7 +179,8 @@ class Scene:
             if span.target not in names:
                 yield Problem(
                     code="span_target",
-                    message=f"A phrase is bound to “{span.target}”, which is not in the scene; remove that binding.",
+                    message=f"A phrase is bound to “{shortened(span.target)}”, which is not in the scene; "
+                    "remove that binding.",
                 )
             elif not 0 <= span.start < span.end <= len(self.prompt):
                 yield Problem(
@@ -205,7 +207,8 @@ class Scene:
             if target not in names:
                 yield Problem(
                     code="unbound_target",
-                    message=f"“{target}” is marked as bound to no words but is not in the scene; remove that mark.",
+                    message=f"“{shortened(target)}” is marked as bound to no words but is not in the scene; "
+                    "remove that mark.",
                 )
             elif target in bound:
                 yield Problem(
@@ -216,8 +219,9 @@ class Scene:
 
     def _label_problems(self) -> Iterator[Problem]:
         settled = {span.target for span in self.spans} | set(self.unbound)
+        folded = fold_blanks(self.prompt) if len(self.prompt) <= MAX_PROMPT_CHARS else ""
         for reference in self.references():
-            if reference.id not in settled and not _occurs(reference.label, self.prompt):
+            if reference.id not in settled and not _occurs(reference.label, self.prompt, folded):
                 yield unbound_problem(reference)
 
     def _with_roles(self) -> Iterator[tuple[Reference, Role]]:
@@ -238,22 +242,23 @@ def unbound_problem(reference: Reference) -> Problem:
         message = f"{_name(reference)} has no label; name it with words of the prompt or mark its words there."
     else:
         message = (
-            f"The prompt does not say “{reference.label}”; use these words in the prompt, or mark the words that mean "
+            f"The prompt does not say “{shortened(reference.label)}”; "
+            "use these words in the prompt, or mark the words that mean "
             f"this {reference.role.value}."
         )
     return Problem(code="unbound", message=message, target=reference.id)
 
 
-def _occurs(label: str, prompt: str) -> bool:
+def _occurs(label: str, prompt: str, folded: str) -> bool:
     """Whether the label stands in the cleaned prompt, character by character; case matters, as published."""
     wanted = fold_blanks(label)
     if not wanted or len(prompt) > MAX_PROMPT_CHARS or len(label) > MAX_PROMPT_CHARS:
         return False
-    return wanted in fold_blanks(prompt) or clean_prompt(label).text in clean_prompt(prompt).text
+    return wanted in folded or clean_prompt(label).text in clean_prompt(prompt).text
 
 
 def _name(reference: Reference) -> str:
-    label = reference.label.strip()
+    label = shortened(reference.label.strip())
     return (
         f"“{label}”"
         if label

@@ -116,7 +116,11 @@ def _locate(folder: Path, files: dict[str, str], picture: str) -> Path:
     if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name:
         raise outside
     path = folder / pure
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # links that lead in a circle
+        raise outside from error
+    if not inside:
         raise outside
     return path
 

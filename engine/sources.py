@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.errors import InputError
 from engine.paths import builtin_presets_dir, presets_dir
 from engine.pictures import PictureStore
+from engine.prompt_text import shortened
 from engine.request import RenderSettings
 from engine.sample_folder import SCENE_NAME, is_sample_folder, read_sample_folder
 from engine.scene import Scene
@@ -38,7 +39,7 @@ def load_source(text: str, store: PictureStore) -> Source:
         is_folder, is_file = bool(text) and path.is_dir(), path.is_file()
     # A name too long, with a zero byte, or in the home of a user who is not there.
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"“{text[:80]}” can be no file and no preset; check the name.") from error
+        raise InputError(f"“{shortened(text)}” can be no file and no preset; check the name.") from error
     if is_folder and is_sample_folder(path):
         return _from_folder(path, store)
     if is_file:
@@ -101,7 +102,7 @@ def _from_clip(path: Path, store: PictureStore) -> Source:
 
 
 def _unknown(text: str) -> InputError:
-    shown = text[:80]
+    shown = shortened(text)
     if "/" in text or "\\" in text or Path(text).suffix.lower() in {*CLIP_ENDINGS, ".json"}:
         return InputError(f"There is no file or folder “{shown}”; check its name.")
     names = list(preset_folders())

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.prompt_text import CleanedPrompt, clean_prompt
+from engine.prompt_text import CleanedPrompt, clean_prompt, shortened
 from engine.scene import Problem, PromptSpan, Reference, Scene, unbound_problem
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ def _span_problems(
         else:
             yield Problem(
                 code="unbound",
-                message=f"The words marked for “{reference.label}” hold nothing that can be read; mark other words.",
+                message=f"The words marked for “{shortened(reference.label)}” hold nothing that can be read; "
+                "mark other words.",
                 target=reference.id,
             )
 
@@ -180,7 +181,8 @@ def _label_problem(reference: Reference, cleaned: CleanedPrompt, tokenizer: Fast
     if label and label in cleaned.text:
         return Problem(
             code="unbound",
-            message=f"The prompt holds “{reference.label}” only as part of other words; mark the words that mean it.",
+            message=f"The prompt holds “{shortened(reference.label)}” only as part of other words; "
+            "mark the words that mean it.",
             target=reference.id,
         )
     return unbound_problem(reference)
@@ -189,7 +191,7 @@ def _label_problem(reference: Reference, cleaned: CleanedPrompt, tokenizer: Fast
 def _beyond(reference: Reference, words: str, num_tokens: int) -> Problem:
     return Problem(
         code="beyond_text",
-        message=f"“{words}” stands too far back in the prompt: only its first {num_tokens} tokens are read; "
+        message=f"“{shortened(words)}” stands too far back in the prompt: only its first {num_tokens} tokens are read; "
         "shorten the prompt or move these words forward.",
         target=reference.id,
     )

@@ -33,8 +33,8 @@ _WINDOWS = (
 )
 
 
-def window_command(url: str) -> list[str] | None:
-    """Return the command that shows `url` in a window without a browser's frame, or None where no browser can."""
+def find_chromium() -> str | None:
+    """Return the program of a browser built on Chromium, Chromium itself first, or None where there is none."""
     program = next((found for name in _COMMANDS if (found := shutil.which(name))), None)
     if program is None and sys.platform == "darwin":
         program = next((name for name in _MAC if Path(name).is_file()), None)
@@ -42,6 +42,12 @@ def window_command(url: str) -> list[str] | None:
         roots = [os.environ.get(name, "") for name in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")]
         places = [Path(root) / name for root in roots if root for name in _WINDOWS]
         program = next((str(place) for place in places if place.is_file()), None)
+    return program
+
+
+def window_command(url: str) -> list[str] | None:
+    """Return the command that shows `url` in a window without a browser's frame, or None where no browser can."""
+    program = find_chromium()
     if program is None:
         return None
     profile = cache_dir() / "window"

@@ -221,6 +221,4 @@ def _preset(entry: PresetEntry) -> Json:
 
 
 def _clip(entry: ClipEntry) -> Json:
-    if entry.recipe is None:
-        return view.clip_view(entry.name, None, None)
-    return view.clip_view(entry.name, entry.recipe.request, None)
+    return view.clip_view(entry.name, entry.request, None)

@@ -14,7 +14,7 @@ from engine.clip import read_recipe
 from engine.errors import InputError, UserError
 from engine.paths import clips_dir
 from engine.pictures import PictureStore
-from engine.recipe import Recipe
+from engine.request import RenderRequest
 from engine.scene import Reference, Scene
 from engine.sources import Source, load_source, preset_folders
 
@@ -37,11 +37,15 @@ class PresetEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipEntry:
-    """A clip in the list; `recipe` is None for a file that does not say how it was made."""
+    """A clip in the list; `request` is None for a file that does not say how it was made.
+
+    The pictures of its recipe stay in the file: remembering those of every clip that was ever shown would fill the
+    memory.
+    """
 
     name: str
     path: Path
-    recipe: Recipe | None
+    request: RenderRequest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +125,11 @@ class Library:
 
     def _read_clip(self, path: Path) -> ClipEntry:
         try:
-            recipe = read_recipe(path)
+            request = read_recipe(path).request
         except UserError as error:
             _log.info("%s has no recipe: %s", path, error)
-            recipe = None
-        return ClipEntry(name=path.name, path=path, recipe=recipe)
+            request = None
+        return ClipEntry(name=path.name, path=path, request=request)
 
 
 def spoken(folder_name: str) -> str:

@@ -17,12 +17,13 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import InputError, PictureError, UserError
+from engine.files import output_error
 from engine.picture_decoding import ENDINGS
 from engine.pictures import PictureStore
 from studio.instance import ANY_HOST, HELLO, hello
@@ -86,6 +87,8 @@ def routes(
             return JSONResponse(await _receive_folder(request, read_folder))
         except UserError as error:
             return JSONResponse({"error": str(error)})
+        except ClientDisconnect:  # the page went away half-way: no fault, and nobody is left to hear of it
+            return Response(status_code=400)
         except Exception:
             _log.exception("reading a folder failed")
             return JSONResponse(
@@ -159,9 +162,15 @@ async def _read_sent(paths: list[str], files: list[UploadFile], read_folder: Fol
         for path, file in zip(paths, files, strict=True):
             target = inside(Path(temporary), path)
             if target is not None:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(await file.read())
-        title = PurePosixPath(paths[0]).parts[0]
+                data = await file.read()
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(data)
+                except (FileExistsError, IsADirectoryError, NotADirectoryError, UnicodeEncodeError) as error:
+                    raise InputError("The folder holds a file whose name cannot be used; rename that file.") from error
+                except OSError as error:
+                    raise output_error(error, target) from error
+        title = next(iter(PurePosixPath(paths[0]).parts), "")
         return await run_in_threadpool(read_folder, Path(temporary), title)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from engine.cli.parser import SHORT_FAULT_ROUNDS
+from engine.cli.parser import DEFAULT_ROUNDS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,10 +32,8 @@ settings.load_profile("project")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the command line say how long faults are provoked."""
-    parser.addoption(
-        "--fault-rounds", type=int, default=SHORT_FAULT_ROUNDS, metavar="N", help="rounds of the tests in tests/faults"
-    )
+    """Let the command line say how long the tests that go in rounds run."""
+    parser.addoption("--rounds", type=int, metavar="N", help=f"rounds of the tests in {', '.join(DEFAULT_ROUNDS)}")
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +54,23 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def fault_rounds(request: pytest.FixtureRequest) -> int:
+def fault_rounds(pytestconfig: pytest.Config) -> int:
     """How often each fault is provoked."""
-    rounds: object = request.config.getoption("--fault-rounds")
-    assert isinstance(rounds, int)
-    return rounds
+    return _rounds(pytestconfig, "faults")
+
+
+@pytest.fixture(scope="session")
+def fuzz_rounds(pytestconfig: pytest.Config) -> int:
+    """How many inputs each parser gets."""
+    return _rounds(pytestconfig, "fuzz")
+
+
+@pytest.fixture(scope="session")
+def soak_rounds(pytestconfig: pytest.Config) -> int:
+    """How often the studio goes through its day."""
+    return _rounds(pytestconfig, "soak")
+
+
+def _rounds(config: pytest.Config, group: str) -> int:
+    asked: object = config.getoption("--rounds")
+    return asked if isinstance(asked, int) else DEFAULT_ROUNDS[group]

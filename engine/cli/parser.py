@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -17,9 +17,11 @@ DEFAULT_PORT = 7860
 DEFAULT_HOST = "127.0.0.1"
 
 TEST_GROUPS = ("unit", "parity", "property", "browser", "faults")
-"""Folders below `tests/`, in the order in which they run."""
-SHORT_FAULT_ROUNDS = 3
-"""Rounds of faults where none are asked for."""
+"""Folders below `tests/` that run without a name, in this order."""
+LONG_TEST_GROUPS = ("fuzz", "soak")
+"""Folders below `tests/` that run by name only."""
+DEFAULT_ROUNDS = {"faults": 3, "fuzz": 2000, "soak": 200}
+"""Groups that take `--rounds`, and how many where none are asked for; of fuzz: inputs for each parser."""
 NANO_STAGES = ("all", "tokenizer", "vae", "relations", "ablation")
 
 Number = TypeVar("Number", int, float)
@@ -69,6 +71,8 @@ def parse(argv: Sequence[str], prog: str = "launcher.py") -> argparse.Namespace:
     if args.command == "render" and args.out is None and not args.dry_run:
         parser.error("--out is missing: the name of the clip, as in --out clip.mp4")
     if args.command == "test":
+        if args.rounds is not None and args.group is not None and args.group not in DEFAULT_ROUNDS:
+            parser.error(f"--rounds is for {_listed(DEFAULT_ROUNDS)}; “{args.group}” has none")
         args.pytest_args = rest
     elif rest:
         parser.error("only “test” takes further arguments behind --")
@@ -233,6 +237,8 @@ def _bench(commands: _Commands[_Parser]) -> None:
         "--vram-limit", type=_number(1, 1024), metavar="GB", help="use at most so much of the card's memory, in GiB"
     )
     part.add_argument("--steps", type=_whole(1, 1000), default=3, metavar="N", help="steps to time (default 3)")
+    part = _add(actions, "studio", "how fast the page is, in a real browser; needs Chromium, minutes")
+    part.add_argument("--repeats", type=_whole(1, 1000), default=5, metavar="N", help="starts of a server (default 5)")
 
 
 def _test(commands: _Commands[_Parser]) -> None:
@@ -240,17 +246,17 @@ def _test(commands: _Commands[_Parser]) -> None:
         commands,
         "test",
         "run the tests",
-        epilog="Without a name all of them run, faults in a short round. Arguments behind -- go to pytest.",
+        epilog=f"Without a name all but {_listed(LONG_TEST_GROUPS)} run, faults in a short round. Arguments behind -- "
+        "go to pytest.",
     )
-    parser.add_argument(
-        "group", nargs="?", type=_one_of(TEST_GROUPS), metavar="NAME", help=f"one of {', '.join(TEST_GROUPS)}"
-    )
+    names = TEST_GROUPS + LONG_TEST_GROUPS
+    parser.add_argument("group", nargs="?", type=_one_of(names), metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument(
         "--rounds",
         type=_whole(1, 10**6),
-        default=SHORT_FAULT_ROUNDS,
         metavar="N",
-        help=f"rounds of faults (default {SHORT_FAULT_ROUNDS})",
+        help=f"rounds of {_listed(DEFAULT_ROUNDS)}; of fuzz, inputs for each parser "
+        f"(default {', '.join(f'{name} {rounds}' for name, rounds in DEFAULT_ROUNDS.items())})",
     )
 
 
@@ -337,6 +343,11 @@ def _size(text: str) -> tuple[int, int]:
 
 
 # Sentences ------------------------------------------------------------------------------------------------------------
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}"
 
 
 def _sentence(message: str, prog: str) -> str:

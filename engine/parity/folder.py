@@ -74,7 +74,7 @@ class RecordedFolder:
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no readable JSON file: record that case again.") from error
 
 

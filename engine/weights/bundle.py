@@ -42,7 +42,7 @@ class Bundle:
             return {}
         try:
             content: object = json.loads(self.config.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise WeightsError(f"{self.config} is damaged: download that file again.") from error
         if not isinstance(content, dict):
             raise WeightsError(f"{self.config} is not the configuration of a network: use the published bundle's.")

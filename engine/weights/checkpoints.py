@@ -201,7 +201,7 @@ def _open_pickle(path: Path, prefer: str) -> tuple[dict[str, torch.Tensor], froz
                 "published checkpoint."
             ) from error
         raise _unreadable(path) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    except Exception as error:  # of a damaged file torch raises nearly any exception
         raise _unreadable(path) from error
     entries = _unwrap(content, prefer)
     if entries is None:

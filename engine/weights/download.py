@@ -271,7 +271,7 @@ def _seen(path: Path) -> dict[str, Any]:
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
         return cast("dict[str, Any]", dict(json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         # Nothing was verified yet, or the record is lost: then the files are checked again.
         return {}
 

@@ -177,7 +177,7 @@ def _card_digests(folder: Path) -> Mapping[str, str]:
         card = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
         files = cast("dict[str, Any]", card["files"])
         digests = {str(name): str(digest) for name, digest in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path} is missing or damaged: {_NANO_REPAIR}.") from error
     if not digests or not all(len(digest) == 64 for digest in digests.values()):
         raise WeightsError(f"{path} lists no digests: {_NANO_REPAIR}.")
@@ -209,7 +209,7 @@ def _check_builtin(folder: Path) -> None:
 def _read_cache(path: Path) -> dict[str, object]:
     try:
         data: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return cast("dict[str, object]", data) if isinstance(data, dict) else {}
 

@@ -51,7 +51,8 @@ def read_conversion(folder: Path) -> ConversionRecord:
             for name, part in data["components"].items()
         }
         return ConversionRecord(complete=bool(data["complete"]), components=components)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    # Nested too deeply, or an infinite size: JSON can say both.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise WeightsError(
             f"{path} is missing or damaged: convert the weights again with `weights convert`."
         ) from error

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from studio.bench import CHROMIUM_FLAGS
+from studio.browser import find_chromium
 from tests.browser.acts import PATIENCE_MS, finish_renders
 from tests.browser.scenes import write_pair
 from tests.browser.serving import Server, start_server, stop_server
-
-CHROMIUM_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="session")
@@ -31,12 +22,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     process, found = start_server(home, "--port", "8790")
     yield found
     assert stop_server(process) == 0
-
-
-def find_chromium() -> str | None:
-    """Return the system's Chromium, or None."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="session")

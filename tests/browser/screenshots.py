@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from engine.errors import UserError
 from engine.weights import locate
-from tests.browser.conftest import CHROMIUM_FLAGS, find_chromium
+from studio.bench import CHROMIUM_FLAGS
+from studio.browser import find_chromium
 from tests.browser.serving import ROOT, start_server, stop_server
 
 FOLDER = ROOT / "docs" / "screenshots"

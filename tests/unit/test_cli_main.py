@@ -122,7 +122,7 @@ def make_tests(root: Path, **bodies: str) -> Path:
         folder = root / "tests" / name
         folder.mkdir(parents=True)
         (folder / f"test_{name}_group.py").write_text(body)
-    (root / "conftest.py").write_text("def pytest_addoption(parser): parser.addoption('--fault-rounds')\n")
+    (root / "conftest.py").write_text("def pytest_addoption(parser): parser.addoption('--rounds')\n")
     return root
 
 
@@ -153,3 +153,16 @@ def test_all_groups_run_in_one_go(tmp_path: Path) -> None:
     groups = ["tests/unit", "tests/parity", "tests/property", "tests/browser", "tests/faults"]
     assert test_command.folders(root, None) == groups
     assert test_command.folders(root, "faults") == ["tests/faults"]
+
+
+@pytest.mark.parametrize(("asked", "seen"), [(["--rounds", "7"], "'7'"), ([], "None")])
+def test_a_long_group_runs_by_its_name_and_gets_its_rounds(
+    asked: list[str], seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = f"def test_it(pytestconfig): assert pytestconfig.getoption('--rounds') == {seen}"
+    root = make_tests(tmp_path, fuzz=body)
+    monkeypatch.setattr(test_command, "project_root", lambda: root)
+    assert main(["test", "fuzz", *asked, "--", "-p", "no:cacheprovider"]) == 0
+    assert "1 passed" in capfd.readouterr().out.rstrip().splitlines()[-1]
+    assert main(["test", "soak"]) == 2
+    assert "There is no folder tests/soak" in capfd.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.parser import SHORT_FAULT_ROUNDS, parse
+from engine.cli.parser import DEFAULT_ROUNDS, LONG_TEST_GROUPS, TEST_GROUPS, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +32,7 @@ COMMANDS = [
     ["doctor"],
     ["bench"],
     ["bench", "network"],
+    ["bench", "studio"],
     ["test"],
 ]
 
@@ -92,10 +93,19 @@ def test_a_dry_run_needs_no_target() -> None:
 
 def test_further_arguments_reach_pytest() -> None:
     args = parse(["test", "unit", "--", "-k", "launcher", "--maxfail=1"])
-    assert (args.group, args.rounds) == ("unit", SHORT_FAULT_ROUNDS)
+    assert (args.group, args.rounds) == ("unit", None)
     assert args.pytest_args == ["-k", "launcher", "--maxfail=1"]
-    assert parse(["test", "faults", "--rounds", "9"]).rounds == 9
     assert parse(["test"]).group is None
+
+
+def test_rounds_are_for_the_groups_that_go_in_rounds() -> None:
+    assert set(DEFAULT_ROUNDS) == {"faults", *LONG_TEST_GROUPS}
+    for group in DEFAULT_ROUNDS:
+        args = parse(["test", group, "--rounds", "9"])
+        assert (args.group, args.rounds) == (group, 9)
+        assert parse(["test", group]).rounds is None
+    assert parse(["test", "--rounds", "5"]).rounds == 5
+    assert not set(TEST_GROUPS) & set(LONG_TEST_GROUPS)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +127,11 @@ def test_further_arguments_reach_pytest() -> None:
         ("render x --out y --size 0x9", "--size has to be width x height"),
         ("render x --out y --guidance nan", "--guidance has to be between 0.0 and 100.0, not nan."),
         ("nano train --stage every", "--stage has to be one of all, tokenizer, vae, relations, ablation, not “every”."),
-        ("test everything", "NAME has to be one of unit, parity, property, browser, faults, not “everything”."),
+        (
+            "test everything",
+            "NAME has to be one of unit, parity, property, browser, faults, fuzz, soak, not “everything”.",
+        ),
+        ("test unit --rounds 3", "--rounds is for faults, fuzz and soak; “unit” has none."),
         ("--port 99999", "--port has to be between 1 and 65535, not 99999."),
         (
             "--port 1 doctor",

@@ -171,6 +171,15 @@ def test_the_requirements_of_the_tests_come_with_the_tests(tree: Tree) -> None:
     tree.run("doctor")
     tree.run("test", "unit")
     assert tree.calls == calls
+    tree.run("bench", "studio")
+    assert tree.calls == calls
+
+
+def test_what_drives_a_browser_comes_with_the_measurement_of_the_page(tree: Tree) -> None:
+    tree.run("bench", "network")
+    assert not any("easel==4.0" in call for call in tree.calls)
+    tree.run("bench", "studio")
+    assert tree.calls[-1] == [*ALL, "easel==4.0"]
 
 
 def test_an_environment_made_by_hand_is_recognised(tree: Tree) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,32 @@ def test_what_is_wrong_with_a_folder_is_a_sentence(site: _Site) -> None:
     assert "too many files" in site.send([f"big/{number}.png" for number in range(200)]).json()["error"]
     assert "too large" in site.send(["x/caption.txt"], **{"Content-Length": str(2**40)}).json()["error"]
     assert "empty" in site.client.post("/studio/folder", files=[("other", b"x")]).json()["error"]
+
+
+def test_a_page_that_leaves_while_it_sends_is_no_fault(site: _Site, caplog: pytest.LogCaptureFixture) -> None:
+    begun = b'--x\r\nContent-Disposition: form-data; name="path"\r\n\r\nTrip/caption.txt'
+    messages = iter([{"type": "http.request", "body": begun, "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = {"Host": "127.0.0.1:7860", "Content-Type": "multipart/form-data; boundary=x", "Content-Length": "1000"}
+    scope = {
+        "type": "http", "method": "POST", "path": "/studio/folder", "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+
+    async def ask() -> None:
+        await site.client.app(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 400
+    assert caplog.records == []
+    assert site.received == []
 
 
 def test_names_with_other_letters_are_served_too() -> None:

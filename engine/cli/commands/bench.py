@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 
+from engine.cli.requirements import project_root
 from engine.engines import DEFAULT_ENGINE
+from engine.errors import Cancelled
 
 GIB = 2**30
+_CANCELLED = 130
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table for people and one JSON line for machines; progress goes to stderr."""
+    if args.action == "studio":
+        return _studio(args)
     print({"network": _network, "speed": _speed, "gpu": _gpu}[args.action](args), flush=True)
     return 0
 
@@ -33,6 +39,15 @@ def _gpu(args: argparse.Namespace) -> str:
 
     limit = None if args.vram_limit is None else int(args.vram_limit * GIB)
     return report(measure_gpu(find_card(), vram_limit_bytes=limit, steps=args.steps, state=_say))
+
+
+def _studio(args: argparse.Namespace) -> int:
+    """Start the studio's own measurement, for the engine knows no page; it tells its exit code and what is missing."""
+    command = [sys.executable, "-m", "studio.bench", f"--repeats={args.repeats}"]
+    code = subprocess.run(command, cwd=project_root(), stdin=subprocess.DEVNULL).returncode
+    if code == _CANCELLED:
+        raise Cancelled("The measurement was cancelled.")
+    return code
 
 
 def _say(text: str) -> None:

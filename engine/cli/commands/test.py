@@ -16,9 +16,11 @@ _PASSED, _INTERRUPTED, _WRONG_USAGE, _NOTHING_FOUND = 0, 2, 4, 5
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one group, or all of them with a short round of faults; 0 if every test passed, 1 if not."""
+    """Run one group, or all that need no name with a short round of faults; 0 if every test passed, 1 if not."""
     root = project_root()
-    command = [sys.executable, "-m", "pytest", *folders(root, args.group), f"--fault-rounds={args.rounds}"]
+    command = [sys.executable, "-m", "pytest", *folders(root, args.group)]
+    if args.rounds is not None:
+        command.append(f"--rounds={args.rounds}")
     code = subprocess.run([*command, *args.pytest_args], cwd=root, stdin=subprocess.DEVNULL).returncode
     if code == _INTERRUPTED:
         raise Cancelled("The tests were interrupted.")
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def folders(root: Path, group: str | None) -> list[str]:
-    """The folders, relative to `root`, of one group of tests or of all."""
+    """The folders, relative to `root`, of one group of tests or of all that need no name."""
     names = TEST_GROUPS if group is None else (group,)
     missing = [name for name in names if not (root / "tests" / name).is_dir()]
     if missing:

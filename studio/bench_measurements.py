@@ -1,0 +1,222 @@
+"""What is measured on the page, as a list: `MEASUREMENTS`. To measure more, add one more to it.
+
+Each acts on a page that has just been opened on a server that has just started; they happen in the order of the list.
+Times are taken in the page itself, at the frame that shows what is waited for, and are in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+_FRAME_S = 1 / 60
+_TYPED = " They move slowly."
+_STEPS = 200
+
+# In every page from its beginning: the first frame that shows it usable, and the first that shows a render's progress.
+MOMENTS = r"""
+window.lxMoments = {};
+(() => {
+  const line = () => document.querySelector(".lx .status .line")?.textContent ?? "";
+  const holds = {
+    usable: () =>
+      document.querySelector(".lx .preset") &&
+      document.querySelector(".lx .cast figure") &&
+      !document.querySelector(".lx [inert]"),
+    progress: () => /step \d+ of \d+/.test(line()),
+  };
+  const look = () => {
+    for (const name in holds) if (!(name in lxMoments) && holds[name]()) lxMoments[name] = performance.now() / 1000;
+    if (Object.keys(holds).some((name) => !(name in lxMoments))) requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+})();
+"""
+
+# For every key: the first frame that shows the new letter, and the first in which the phrases have their colours again.
+_WATCH_EDITS = r"""
+() => {
+  const area = document.querySelector("#lx-prompt");
+  const mirror = document.querySelector(".lx .prompt .mirror");
+  let began = 0;
+  window.lxEdits = [];
+  area.addEventListener("keydown", (event) => (began = event.timeStamp));
+  area.addEventListener("input", () => {
+    const edit = { began, frame: null, answer: null };
+    const value = area.value;
+    lxEdits.push(edit);
+    const look = () => {
+      const shown = mirror.textContent === value + "\u200b";
+      if (shown && edit.frame === null) edit.frame = performance.now();
+      if (shown && mirror.querySelector("mark")) edit.answer = performance.now();
+      else requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  });
+  area.focus();
+  area.setSelectionRange(area.value.length, area.value.length);
+}
+"""
+
+# Opens the gallery to its end; then, on its own, the first frames of all those videos.
+_SHOW_CLIPS = r"""
+async (total) => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const cards = () => document.querySelectorAll(".lx article.clip");
+  const more = document.querySelector(".lx button.more");
+  const began = performance.now();
+  while (cards().length < total) {
+    const before = cards().length;
+    if (more.hidden) throw new Error(`only ${before} clips are listed`);
+    more.click();
+    while (cards().length === before) await frame();
+  }
+  await frame();
+  await new Promise((done) => setTimeout(done)); // behind the frame that paints them
+  const listed = performance.now();
+  const videos = [...document.querySelectorAll(".lx article.clip video")];
+  while (!videos.every((video) => video.readyState >= 2)) await frame();
+  return [(listed - began) / 1000, (performance.now() - began) / 1000];
+}
+"""
+
+# From the click on the button to the first frame in which the queue shows a job that was not there before.
+_WATCH_RENDER = r"""
+() => {
+  const panel = document.querySelector('.lx section[aria-label="Render"]');
+  const shown = () => `${panel.dataset.job ?? ""}/${panel.querySelectorAll(".waiting li").length}`;
+  const before = shown();
+  window.lxQueued = null;
+  const clicked = (event) => {
+    const look = () => {
+      if (shown() !== before) window.lxQueued = (performance.now() - event.timeStamp) / 1000;
+      else requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  };
+  panel.querySelector("button.main").addEventListener("click", clicked, { once: true, capture: true });
+}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One repeat: a server that has just started, and the page that was opened on it. Times in seconds."""
+
+    page: Page
+    import_gradio_s: float
+    server_s: float
+    num_clips: int
+
+
+Figures = dict[str, list[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A line of the table; `limit_s` is what is promised, None where nothing is."""
+
+    name: str
+    title: str
+    limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Figures that are taken together: `take` acts on a visit and returns the seconds of each, by name."""
+
+    figures: tuple[Figure, ...]
+    take: Callable[[Visit], Figures]
+
+
+# The measurements -----------------------------------------------------------------------------------------------------
+
+
+def _start(visit: Visit) -> Figures:
+    return {
+        "import_gradio_s": [visit.import_gradio_s],
+        "server_ready_s": [visit.server_s],
+        "server_over_import_gradio_s": [visit.server_s - visit.import_gradio_s],
+    }
+
+
+def _usable(visit: Visit) -> Figures:
+    return {"page_usable_s": [moment(visit.page, "usable")]}
+
+
+def _edits(visit: Visit) -> Figures:
+    page = visit.page
+    page.evaluate(_WATCH_EDITS)
+    for number, letter in enumerate(_TYPED, start=1):
+        page.keyboard.type(letter)
+        page.wait_for_function("number => lxEdits.length === number && lxEdits.at(-1).answer !== null", arg=number)
+    edits: list[dict[str, float]] = page.evaluate("lxEdits")
+    return {
+        "edit_to_frame_s": [(edit["frame"] - edit["began"]) / 1000 for edit in edits],
+        "edit_to_answer_s": [(edit["answer"] - edit["began"]) / 1000 for edit in edits],
+    }
+
+
+def _gallery(visit: Visit) -> Figures:
+    listed, playable = visit.page.evaluate(_SHOW_CLIPS, visit.num_clips)
+    return {"gallery_listed_s": [listed], "gallery_first_frames_s": [playable]}
+
+
+def _render(visit: Visit) -> Figures:
+    page = visit.page
+    page.get_by_label("Steps").fill(str(_STEPS))
+    page.evaluate(_WATCH_RENDER)
+    page.get_by_role("button", name="Render", exact=True).click()
+    page.wait_for_function("lxQueued !== null")
+    queued: float = page.evaluate("lxQueued")
+    moment(page, "progress")
+    page.reload(wait_until="commit")
+    shown = moment(page, "progress")
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_function("document.querySelector('.lx [data-state]')?.dataset.state === 'cancelled'")
+    return {"render_click_to_queue_s": [queued], "reload_to_progress_s": [shown]}
+
+
+def moment(page: Page, name: str) -> float:
+    """Wait for a moment of `MOMENTS`; seconds since the page's navigation began."""
+    page.wait_for_function("name => name in lxMoments", arg=name)
+    seconds: float = page.evaluate("name => lxMoments[name]", name)
+    return seconds
+
+
+MEASUREMENTS = (
+    Measurement(
+        figures=(
+            Figure(name="import_gradio_s", title="a bare “import gradio”"),
+            Figure(name="server_ready_s", title="server ready"),
+            Figure(name="server_over_import_gradio_s", title="server ready, beyond the import", limit_s=1.5),
+        ),
+        take=_start,
+    ),
+    Measurement(figures=(Figure(name="page_usable_s", title="page usable after that", limit_s=1.5),), take=_usable),
+    Measurement(
+        figures=(
+            Figure(name="edit_to_frame_s", title="a key in the prompt, to the frame that shows it", limit_s=_FRAME_S),
+            Figure(name="edit_to_answer_s", title="a key in the prompt, to the phrases' colours"),
+        ),
+        take=_edits,
+    ),
+    Measurement(
+        figures=(
+            Figure(name="gallery_listed_s", title="all clips in the gallery", limit_s=1.0),
+            Figure(name="gallery_first_frames_s", title="first frames of all of them"),
+        ),
+        take=_gallery,
+    ),
+    Measurement(
+        figures=(
+            Figure(name="render_click_to_queue_s", title="click on Render, to the job in the queue"),
+            Figure(name="reload_to_progress_s", title="reload during a render, to its progress", limit_s=1.0),
+        ),
+        take=_render,
+    ),
+)

@@ -1,0 +1,24 @@
+"""`bench studio` at small size: what it measures happens on the page as it is."""
+
+from __future__ import annotations
+
+from studio.bench import measure
+from studio.bench_measurements import MEASUREMENTS
+
+
+def test_everything_is_measured_once() -> None:
+    said: list[str] = []
+    report = measure(repeats=1, num_clips=14, module="tests.browser.tiny_engine", say=said.append)
+    names = {figure.name for one in MEASUREMENTS for figure in one.figures}
+    assert set(report.seconds) == names
+    assert all(report.seconds[name] for name in names)
+    over = report.seconds["server_over_import_gradio_s"][0]
+    assert over == report.seconds["server_ready_s"][0] - report.seconds["import_gradio_s"][0]
+    assert all(min(values) > 0 for name, values in report.seconds.items() if name != "server_over_import_gradio_s")
+    frames, answers = report.seconds["edit_to_frame_s"], report.seconds["edit_to_answer_s"]
+    assert len(frames) == len(answers) == len(" They move slowly.")
+    assert all(frame <= answer for frame, answer in zip(frames, answers, strict=True))
+    assert report.seconds["gallery_listed_s"][0] <= report.seconds["gallery_first_frames_s"][0]
+    assert report.torch_before_render in (False, None)
+    assert report.chromium.split(".")[0].isdigit()
+    assert said == ["Writing 14 clips.", "Round 1 of 1."]

@@ -1,0 +1,165 @@
+"""Inputs that once broke a parser: each is read or refused in a sentence, at once and without a gigabyte."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.datastructures import UploadFile
+
+from engine.codec import MAX_ITEMS, from_json, to_json
+from engine.errors import InputError, PictureError, UserError
+from engine.picture_decoding import decode_picture
+from engine.pictures import PictureStore, encode_png
+from engine.prompt_text import clean_prompt
+from engine.recipe import MAX_VALUES, recipe_from_json
+from engine.request import RenderSettings
+from engine.sample_folder import read_sample_folder
+from engine.scene import PromptSpan, Reference, Role, Scene
+from engine.sources import load_source
+from engine.weights.records import read_conversion
+from studio.routes import _read_sent
+
+PNG = encode_png(np.full((3, 4, 3), 90, dtype=np.uint8))
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize("words", ["’a", "ﬁa", "Ã ", "ﬁ a ", "Ã¼", "\x80\x9d"])
+def test_long_monotonous_prompts_are_cleaned_at_once(words: str) -> None:
+    raw = (words * 10_000)[:10_000]
+    began = time.process_time()
+    cleaned = clean_prompt(raw)
+    assert time.process_time() - began < 5
+    assert len(cleaned.origin) == len(cleaned.text)
+    assert list(cleaned.origin) == sorted(cleaned.origin)
+    assert all(0 <= start < end <= len(raw) for start, end in cleaned.origin)
+
+
+def test_a_long_prompt_with_wrong_letters_keeps_the_place_of_its_words() -> None:
+    raw = "Ã la fin, " + "un homme en manteau marche dans la rue et il est trÃ¨s content. " * 40 + "le chapeau"
+    cleaned = clean_prompt(raw)
+    assert cleaned.text.startswith("à la fin")
+    place = cleaned.text.index("chapeau")
+    assert (cleaned.origin[place][0], cleaned.origin[place + 6][1]) == (raw.index("chapeau"), raw.index("chapeau") + 7)
+
+
+def test_a_number_of_thousands_of_digits_names_no_character() -> None:
+    raw = "a &#" + "9" * 5000 + "; b"
+    assert clean_prompt(raw).text == raw
+
+
+def test_a_refusal_quotes_little_and_nothing_that_cannot_be_shown() -> None:
+    for data in ({"x" * 10_000: 1}, {"\ud800": 1}, {**to_json(Scene()), "prompt": "\ud800" * 9000}):
+        with pytest.raises(InputError) as refused:
+            from_json(Scene, data)
+        assert len(str(refused.value).encode()) < 500
+    long = Reference(id="i" * 9000, role=Role.object, label="l" * 9000, image="")
+    spans = (PromptSpan(start=0, end=1, target="t" * 9000),)
+    scene = Scene(prompt="x", objects=(long, long), spans=spans, unbound=("u" * 9000,))
+    assert all(len(problem.message) < 500 for problem in scene.problems())
+
+
+def test_a_value_has_no_more_parts_than_can_be_looked_at() -> None:
+    data = to_json(Scene()) | {"unbound": ["x"] * (MAX_ITEMS + 1)}
+    with pytest.raises(InputError, match=f"{MAX_ITEMS} at most"):
+        from_json(Scene, data)
+
+
+def test_a_recipe_of_endless_lists_is_not_even_parsed() -> None:
+    with pytest.raises(InputError, match="more than any recipe"):
+        recipe_from_json("[" + "[]," * MAX_VALUES + "[]]")
+
+
+def test_the_name_of_a_source_that_no_screen_can_show() -> None:
+    with pytest.raises(InputError) as refused:
+        load_source("\ud800x", PictureStore(Path("nowhere")))
+    str(refused.value).encode()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_that_is_called_a_picture_does_not_block(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "caption.txt").write_text("one;a lamp")
+    os.mkfifo(tmp_path / "objects" / "lamp.png")
+    with pytest.raises(PictureError, match="cannot be read as a picture"):
+        read_sample_folder(tmp_path, PictureStore(tmp_path / "store"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_in_a_circle_lead_out_of_the_folder(tmp_path: Path) -> None:
+    reference = Reference(id="b", role=Role.background, label="x", image="i")
+    content = {"schema_version": 1, "scene": to_json(Scene(prompt="x", background=reference))}
+    (tmp_path / "scene.json").write_text(json.dumps({**content, "pictures": {"i": "a.png"}}))
+    (tmp_path / "a.png").symlink_to("a.png")
+    with pytest.raises(UserError):
+        read_sample_folder(tmp_path, PictureStore(tmp_path / "store"))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names are text there")
+def test_a_file_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "caption.txt").write_text("one;a lamp")
+    (tmp_path / "objects" / "lamp\udcff.png").write_bytes(PNG)
+    with pytest.raises(InputError, match="rename that file"):
+        read_sample_folder(tmp_path, PictureStore(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    "paths", [[""], ["."], ["p/a.png", "p/a.png/b.png"], ["p/a.png/b.png", "p/a.png"], ["p/" + "é" * 200 + ".png"]]
+)
+def test_a_sent_folder_with_impossible_names_is_refused_in_words(paths: list[str]) -> None:
+    def answer(folder: Path, title: str) -> dict[str, Any]:
+        raise InputError("There is no scene.")
+
+    files = [UploadFile(io.BytesIO(PNG)) for _ in paths]
+    with pytest.raises(UserError):
+        asyncio.run(_read_sent(paths, files, answer))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [NESTED, '{"schema_version": 1, "complete": true, "components": {"vae": {"source": "", "files": '
+     '{"a": {"size_bytes": Infinity, "sha256": ""}}}}}'],
+    ids=["nested", "infinite"],
+)  # fmt: skip
+def test_records_that_are_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "conversion.json").write_text(text)
+    with pytest.raises(UserError):
+        read_conversion(tmp_path)
+
+
+def test_warnings_about_a_strangers_picture_stay_inside() -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (5, 5)).save(stream, "TIFF")
+    data = bytearray(stream.getvalue())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for at in range(len(data)):
+            for value in (0, 255):
+                try:
+                    decode_picture(bytes(data[:at]) + bytes([value]) + bytes(data[at + 1 :]), "x")
+                except PictureError:
+                    continue
+    assert [str(one.message) for one in caught] == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_floating_pixels_may_be_anything(value: float) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((70, 3), value, dtype=np.float32)).save(stream, "TIFF")
+    assert decode_picture(stream.getvalue(), "x").shape == (70, 3, 3)
+
+
+def test_settings_of_any_number() -> None:
+    data = json.loads(json.dumps({"width": 10**4000}))
+    with pytest.raises(UserError):
+        from_json(RenderSettings, data)
