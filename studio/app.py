@@ -6,6 +6,7 @@ Light on purpose: Gradio is only imported once it is clear that no studio runs o
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import os
 import signal
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 7860
 DEFAULT_HOST = "127.0.0.1"
+
+_M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def serve(
@@ -52,6 +55,7 @@ def serve(
     if ports[0] != port:
         print(f"Port {port} is taken; using {ports[0]}.", flush=True)
     _prepare_environment(host)
+    _share_memory_pools()
     started = time.perf_counter()
     from studio.backend import installed_backend
     from studio.shell import Shell
@@ -97,6 +101,15 @@ def _prepare_environment(host: str) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         known = [part for part in os.environ.get(name, "").split(",") if part]
         os.environ[name] = ",".join(dict.fromkeys([*known, *ours]))
+
+
+def _share_memory_pools() -> None:
+    """Let all threads take their memory from two pools. glibc gives every thread one of its own, up to eight for each
+    core, and each keeps what its busiest moment took: 60 MB more after thirty visitors."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have no such call
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, 2)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -19,6 +19,7 @@ import torch
 
 from engine.errors import WeightsError
 from engine.weights.dcp import METADATA_NAME, DistributedCheckpoint, TensorInfo, open_distributed
+from engine.weights.pickles import load_tensors
 
 NETWORK_FILES = ("LumosX_models.safetensors", "LumosX_models.pt", "LumosX_models.pth")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -192,7 +193,7 @@ def _open_pickle(path: Path, prefer: str) -> tuple[dict[str, torch.Tensor], froz
     """Tensors and the names of other entries of a `.pt` file, unwrapped."""
     try:
         # Only files in torch's zip form can be mapped; old ones have to be read as a whole.
-        content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        content = load_tensors(path, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         # torch names a class or function that it refuses to call a GLOBAL; otherwise the pickle itself is damaged.
         if "GLOBAL" in str(error):

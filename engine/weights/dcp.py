@@ -20,6 +20,7 @@ from typing import Any, cast
 import torch
 
 from engine.errors import WeightsError
+from engine.weights.pickles import load_tensors
 
 METADATA_NAME = ".metadata"
 
@@ -246,7 +247,7 @@ def _read_piece(piece: _Piece, dtype: torch.dtype, name: str) -> torch.Tensor:
         with piece.file.open("rb") as stream:
             stream.seek(piece.start)
             data = stream.read(piece.length)
-        value: object = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        value = load_tensors(io.BytesIO(data))
     except Exception as error:  # of a damaged file torch raises nearly any exception
         raise WeightsError(f"{piece.file} is damaged where it holds {name}: download that file again.") from error
     if not isinstance(value, torch.Tensor) or tuple(value.shape) != piece.sizes or value.dtype != dtype:

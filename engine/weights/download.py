@@ -19,7 +19,7 @@ from engine.cancel import CancelToken
 from engine.errors import InputError, OutputError, WeightsError
 from engine.events import Progress
 from engine.weights.catalogue import CatalogueEntry
-from engine.weights.files import check_space, explained, write_json
+from engine.weights.files import check_space, explained, state_of, write_json
 from engine.weights.hub import Hub, RemoteFile, RemoteListing
 
 RECORD_NAME = "download.json"
@@ -261,10 +261,10 @@ def _size(path: Path) -> int:
 
 
 def _seen(path: Path) -> dict[str, Any]:
-    """Size and time of change, empty for a file that is not there."""
-    if not path.is_file():
+    """Size and time of change, empty for a file that is not there or cannot be, by its name."""
+    state = state_of(path)
+    if state is None:
         return {}
-    state = path.stat()
     return {"size_bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
 
 
@@ -278,7 +278,8 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 def _recorded_files(folder: Path) -> dict[str, dict[str, Any]]:
     files = _read_record(folder).get("files")
-    return cast("dict[str, dict[str, Any]]", files) if isinstance(files, dict) else {}
+    entries = cast("dict[str, object]", files) if isinstance(files, dict) else {}
+    return {path: cast("dict[str, Any]", entry) for path, entry in entries.items() if isinstance(entry, dict)}
 
 
 def _is_recorded(folder: Path) -> bool:

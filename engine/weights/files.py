@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,15 @@ def record_file(path: Path, on_bytes: Callable[[int], None] = lambda _: None) ->
             size += len(piece)
             on_bytes(len(piece))
     return FileRecord(size_bytes=size, sha256=digest.hexdigest())
+
+
+def state_of(path: Path) -> os.stat_result | None:
+    """Size and times of a regular file, None where there is none or there can be none of this name."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return None
+    return state if stat.S_ISREG(state.st_mode) else None
 
 
 def check_space(folder: Path, needed_bytes: int, what: str) -> None:

@@ -16,8 +16,9 @@ from typing import Any, cast
 
 from engine.errors import InputError, OutputError, WeightsError
 from engine.paths import assets_dir, cache_dir, models_dir
+from engine.prompt_text import shortened
 from engine.weights.catalogue import entry
-from engine.weights.files import FileRecord, explained, record_file, write_json
+from engine.weights.files import FileRecord, explained, record_file, state_of, write_json
 from engine.weights.records import CONVERSION_NAME, read_conversion
 
 CARD_NAME = "card.json"
@@ -164,9 +165,10 @@ def _converted_files(folder: Path) -> Mapping[str, FileRecord]:
 def _check_sizes(folder: Path, records: Mapping[str, FileRecord], repair: str) -> None:
     for name, record in records.items():
         path = folder / name
-        if not path.is_file():
-            raise WeightsError(f"{path} is missing: {repair}.")
-        if path.stat().st_size != record.size_bytes:
+        state = state_of(path)
+        if state is None:
+            raise WeightsError(f"{folder / shortened(name)} is missing: {repair}.")
+        if state.st_size != record.size_bytes:
             raise _damaged(path, repair)
 
 
@@ -191,10 +193,9 @@ def _check_builtin(folder: Path) -> None:
     fresh: dict[str, list[object]] = {}
     for name, digest in _card_digests(folder).items():
         path = folder / name
-        try:
-            state = path.stat()
-        except OSError as error:
-            raise WeightsError(f"{path} is missing: {_NANO_REPAIR}.") from error
+        state = state_of(path)
+        if state is None:
+            raise WeightsError(f"{folder / shortened(name)} is missing: {_NANO_REPAIR}.")
         seen: list[object] = [state.st_size, state.st_mtime_ns, digest]
         if known.get(str(path)) != seen and _digest(path, _NANO_REPAIR) != digest:
             raise _damaged(path, _NANO_REPAIR)
@@ -217,8 +218,8 @@ def _read_cache(path: Path) -> dict[str, object]:
 def _digest(path: Path, repair: str, on_bytes: Callable[[int], None] = lambda _: None) -> str:
     try:
         return record_file(path, on_bytes).sha256
-    except OSError as error:
-        raise WeightsError(f"{path} is missing or cannot be read: {repair}.") from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path.parent / shortened(path.name)} is missing or cannot be read: {repair}.") from error
 
 
 def _damaged(path: Path, repair: str) -> WeightsError:

@@ -76,7 +76,7 @@ def network_config_from_original(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     full = {**PUBLISHED_NETWORK, **config}
     window = full.get("window_size", [-1, -1])
-    if list(window) != [-1, -1] or not full["qk_norm"] or full.get("pooling_type", "mean") != "mean":
+    if window not in ([-1, -1], (-1, -1)) or not full["qk_norm"] or full.get("pooling_type", "mean") != "mean":
         raise WeightsError("The network's config.json describes another kind of network: use the published bundle.")
     if full.get("model_type", "t2v") != "t2v":
         raise WeightsError(

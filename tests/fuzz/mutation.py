@@ -94,11 +94,11 @@ def mutated_bytes(rng: random.Random, seed: bytes, seeds: Sequence[bytes]) -> by
 def _mutated_tree(rng: random.Random, tree: Any) -> Any:
     places = list(_places(tree))
     if not places or rng.random() < 0.01:
-        return rng.choice(SCRAPS)
+        return _scrap(rng)
     parent, key = rng.choice(places)
     match rng.randrange(8):
         case 0 | 1 | 2:
-            parent[key] = rng.choice(SCRAPS)
+            parent[key] = _scrap(rng)
         case 3:
             del parent[key]
         case 4:
@@ -109,7 +109,7 @@ def _mutated_tree(rng: random.Random, tree: Any) -> Any:
             parent.extend(json.loads(json.dumps(parent[key])) for _ in range(rng.choice((1, 3, 600))))
         case 5 | 6 if isinstance(parent, dict):
             name = rng.choice((*(scrap for scrap in SCRAPS if isinstance(scrap, str)), key))
-            parent[name] = parent.pop(key) if rng.random() < 0.7 else rng.choice(SCRAPS)
+            parent[name] = parent.pop(key) if rng.random() < 0.7 else _scrap(rng)
         case _:
             value = parent[key]
             if isinstance(value, str):
@@ -119,6 +119,12 @@ def _mutated_tree(rng: random.Random, tree: Any) -> Any:
             elif isinstance(value, list | dict):
                 value.clear()
     return tree
+
+
+def _scrap(rng: random.Random) -> Any:
+    """A scrap of one's own: a shared one, changed later, would soon hold itself."""
+    scrap = rng.choice(SCRAPS)
+    return json.loads(json.dumps(scrap)) if isinstance(scrap, list | dict) else scrap
 
 
 def _places(tree: Any) -> Any:
