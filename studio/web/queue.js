@@ -1,7 +1,7 @@
 // The queue: what waits, what failed, what was there before. Rows stay the same nodes for as long as their job is shown, or
 // a button would vanish under the finger that presses it.
 
-function queuePart(ask, openJob) {
+function queuePart(ask, openJob, onChanging) {
   const pause = h("button", { type: "button", class: "plain", onclick: () => tell({ do: "queue_pause", paused: !paused }) });
   const held = h("p", { class: "notice", hidden: true }, "The queue is paused: what runs now runs to its end, the rest waits.");
   const trouble = h("span", {});
@@ -37,6 +37,7 @@ function queuePart(ask, openJob) {
   function change(job) {
     editing = job;
     changing.hidden = !job;
+    onChanging();
     if (job) changed.textContent = `You are changing “${job.title}”, which waits in the queue.`;
   }
 

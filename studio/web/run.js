@@ -10,7 +10,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
   const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
   const render = h("button", { type: "button", class: "main", onclick: onRender }, "Render");
   const cancel = h("button", { type: "button", hidden: true, onclick: cancelRunning }, "Cancel");
-  const queue = queuePart(ask, openJob);
+  const queue = queuePart(ask, openJob, nameRender);
   const after = h("div", {});
   let running = null;
   let shown = ""; // what the stage holds, so that a running video is never re-made
@@ -23,6 +23,10 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
     cancel.disabled = true;
     line.textContent = "Stopping…";
     await ask({ do: "cancel", job: running.id });
+  }
+
+  function nameRender() {
+    render.textContent = queue.replaces() ? "Save to the queue" : running ? "Render next" : "Render";
   }
 
   function stageEmpty(text) {
@@ -131,7 +135,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
       if (!now && document.activeElement === cancel) render.focus();
       cancel.hidden = !now;
       queue.show(jobs, standing);
-      render.textContent = queue.replaces() ? "Save to the queue" : now ? "Render next" : "Render";
+      nameRender();
       if (now) showRunning(now, preview);
       else showResting(last);
       jobFault = last && last.state === "failed" ? last.error : "";
