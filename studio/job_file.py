@@ -121,6 +121,7 @@ class JobFile:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 100")  # pages: keeps the log beside the file small
             if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 raise _corrupt()
             self._bring_up(connection)

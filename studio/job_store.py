@@ -31,6 +31,10 @@ KEPT_FINAL_JOBS = 60
 MAX_CRASHES = 3
 """How often in a row the program may end under a job, without a step gained, before the job is not begun by itself."""
 
+PROGRAM_FAULT = (
+    "This render stopped because of a fault in the program, not in your scene; the page works on. "
+    "The terminal where the studio was started shows the details to send along with a report."
+)
 CRASHED = (
     "The program ended several times while it rendered this, perhaps for lack of memory. "
     "Choose a smaller size or fewer frames, or try again."

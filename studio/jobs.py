@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import secrets
-import socket
 import threading
 import time
 import traceback
@@ -24,18 +21,14 @@ from engine.events import Finished, Preview, Progress
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
 from studio.job_files import clear_unfinished, drop_unfinished, finished_clip, name_for, unfinished_file
-from studio.job_store import FINAL_STATES, Job, JobState, JobStore, Wish
-from studio.lease import Watch
+from studio.job_store import PROGRAM_FAULT, Job, JobState, JobStore, Wish
+from studio.lease import Watch, new_holder
 from studio.running import RenderEngine, Running, with_progress
 
-__all__ = ["FINAL_STATES", "Job", "JobQueue", "JobState", "RenderEngine"]
+__all__ = ["Job", "JobQueue", "JobState", "RenderEngine"]
 
 _log = logging.getLogger(__name__)
 
-_PROGRAM_FAULT = (
-    "This render stopped because of a fault in the program, not in your scene; the page works on. "
-    "The terminal where the studio was started shows the details to send along with a report."
-)
 _BEAT_S = 2.0
 _IDLE_S = 60.0
 _PAUSES_S = (5.0, 15.0, 30.0, 60.0)
@@ -61,7 +54,7 @@ class JobQueue:
         self._clips = clips
         self._store = store
         self._engine: RenderEngine | None = None
-        self._holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._holder = new_holder()
         self._watch = Watch(self._holder)
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}
@@ -80,33 +73,28 @@ class JobQueue:
     @property
     def version(self) -> int:
         """Grows with every change of any job."""
-        with self._changed:
-            return self._version
+        return self._version
 
     @property
     def paused(self) -> bool:
         """Whether the user holds the queue."""
-        with self._changed:
-            return self._paused
+        return self._paused
 
     @property
     def trouble(self) -> str:
         """Why the queue stands still though nobody holds it: a sentence, or nothing."""
-        with self._changed:
-            trouble = self._trouble or self._unread
-            if trouble or not self._store.unreadable:
-                return trouble
-            return "The queue holds renders of another version of the studio; they stay there until that one is used."
+        trouble = self._trouble or self._unread
+        if trouble or not self._store.unreadable:
+            return trouble
+        return "The queue holds renders of another version of the studio; they stay there until that one is used."
 
     def jobs(self) -> tuple[Job, ...]:
         """All remembered jobs in the order of the queue."""
-        with self._changed:
-            return tuple(self._jobs.values())
+        return tuple(self._jobs.values())
 
     def job(self, job_id: str) -> Job | None:
         """The present snapshot of one job."""
-        with self._changed:
-            return self._jobs.get(job_id)
+        return self._jobs.get(job_id)
 
     def wait(self, version: int, timeout_s: float) -> int:
         """Return the version as soon as it differs from `version`, at the latest after `timeout_s`."""
@@ -205,9 +193,8 @@ class JobQueue:
         return not any(thread.is_alive() for thread in threads)
 
     def _check_open(self) -> None:
-        with self._changed:
-            if self._closing:
-                raise UserError("The studio is closing; start it again to render.")
+        if self._closing:
+            raise UserError("The studio is closing; start it again to render.")
 
     # -- the keeper: heartbeat, other processes, jobs that lost theirs -------------------------------------------------
 
@@ -230,7 +217,7 @@ class JobQueue:
             step = running.step
         wish = self._store.beat(running.job.id, self._holder, step)
         with self._changed:
-            if self._running is running and (wish is None or wish is not Wish.go_on):
+            if self._running is running and wish is not Wish.go_on:
                 running.hear(wish)
 
     # -- the worker ----------------------------------------------------------------------------------------------------
@@ -238,13 +225,12 @@ class JobQueue:
     def _work(self) -> None:
         tries = 0
         while (running := self._next()) is not None:
-            job_id = running.job.id
             try:
                 self._run(running)
                 tries = 0
             except OutputError as error:
                 # Not this job's fault, and the next one would fare the same: all of them wait for the disk.
-                self._until_written(lambda: self._store.put_back(job_id, self._holder, running.step))  # noqa: B023
+                self._put_back(running)
                 self._rest(str(error), _PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
                 tries += 1
             except Cancelled:
@@ -252,10 +238,10 @@ class JobQueue:
             except UserError as error:
                 self._fail(running, str(error))
             except Exception:
-                _log.exception("render %s failed", job_id)
+                _log.exception("render %s failed", running.job.id)
                 self._engine = None  # its state is unknown now; the next job starts with a fresh one
-                drop_unfinished(job_id)
-                self._fail(running, _PROGRAM_FAULT, traceback.format_exc())
+                drop_unfinished(running.job.id)
+                self._fail(running, PROGRAM_FAULT, traceback.format_exc())
 
     def _next(self) -> Running | None:
         while True:
@@ -322,28 +308,30 @@ class JobQueue:
         )
 
     def _stopped(self, running: Running) -> None:
-        job_id, step = running.job.id, running.step
         if running.lost:  # another process took the job while this one slept; it is that one's now
             self._forget_running()
         elif running.wish is Wish.go_on:  # the studio closes
-            self._until_written(lambda: self._store.put_back(job_id, self._holder, step))
-        elif running.wish is Wish.stop:
-            self._until_written(lambda: self._store.finish(job_id, self._holder, JobState.cancelled, step=step))
+            self._put_back(running)
         else:
-            drop_unfinished(job_id)
-            self._until_written(lambda: self._store.finish(job_id, self._holder, JobState.cancelled))
+            keep = running.wish is Wish.stop
+            if not keep:
+                drop_unfinished(running.job.id)
+            job_id, step = running.job.id, running.step if keep else 0
+            self._until_written(lambda: self._store.finish(job_id, self._holder, JobState.cancelled, step=step))
+
+    def _put_back(self, running: Running) -> None:
+        self._until_written(lambda: self._store.put_back(running.job.id, self._holder, running.step))
 
     def _until_written(self, write: Callable[[], object]) -> None:
         """Write how the running job ended, as soon as the disk lets us; closing the studio ends the attempts, and then
         the next start finds out by itself."""
-        while True:
+        going_on = True
+        while going_on:
             try:
                 write()
+                going_on = False
             except OutputError as error:
-                if not self._rest(str(error), _PAUSES_S[0]):
-                    break
-            else:
-                break
+                going_on = self._rest(str(error), _PAUSES_S[0])
         self._forget_running()
 
     def _rest(self, trouble: str, pause_s: float) -> bool:
@@ -368,8 +356,8 @@ class JobQueue:
     def _after(self, job_id: str) -> Job:
         self._refresh()
         job = self.job(job_id)
-        if job is None:  # another process has removed it at this very moment
-            raise UserError("This render is no longer in the queue; look at the list again.")
+        if job is None:
+            raise UserError("Another studio has removed this render at this moment; render again.")
         return job
 
     def _refresh(self) -> None:

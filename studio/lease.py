@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -12,6 +14,11 @@ from studio.job_store import Heart
 
 PATIENCE_S = 30.0
 """How long a heart may stand still while we watch. Hearts beat every two seconds, also while a step takes minutes."""
+
+
+def new_holder() -> str:
+    """Return a name for this process as a holder of jobs: `host/pid/word`, never the same twice."""
+    return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
 
 
 class Watch:
@@ -40,6 +47,6 @@ class Watch:
 
 
 def _gone(holder: str) -> bool:
-    """Whether a holder `host/pid/word` was a process of this machine that has ended."""
+    """Whether a holder was a process of this machine that has ended."""
     host, _, rest = holder.rpartition("/")[0].rpartition("/")
     return host == socket.gethostname() and rest.isdigit() and not psutil.pid_exists(int(rest))

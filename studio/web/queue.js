@@ -82,7 +82,7 @@ function queuePart(ask, openJob, onChanging) {
         button("Remove", `Remove ${name} from the queue`, () => tell({ do: "cancel", job: job.id })),
       ];
     if (job.state === "done") return [remove];
-    const again = job.saved_step ? ["Go on", `Go on with ${name}`] : ["Try again", `Try again ${name}`];
+    const again = job.state === "cancelled" && job.saved_step ? ["Go on", `Go on with ${name}`] : ["Try again", `Try again ${name}`];
     return [
       button(...again, () => tell({ do: "queue_retry", job: job.id })),
       button("Open its scene", `Open the scene of ${name}`, () => edit(job)),
