@@ -57,7 +57,7 @@ class JobQueue:
         self._holder = new_holder()
         self._watch = Watch(self._holder)
         self._changed = threading.Condition()
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, Job] = {}  # replaced whole, or one value at a time: safe to look at without the lock
         self._stamp = (0, 0)
         self._paused = False
         self._trouble = ""  # met by the worker, which waits for it to pass
