@@ -73,7 +73,7 @@ function queuePart(ask, openJob, onChanging) {
     const button = (text, label, onclick) => h("button", { type: "button", class: "plain", "aria-label": label, onclick }, text);
     const remove = button("Remove", `Remove ${name} from the list`, () => tell({ do: "queue_forget", job: job.id }));
     if (job.state === "running")
-      return [button("Stop for now", `Stop for now ${name}; its steps are kept`, () => tell({ do: "cancel", job: job.id, keep: true }))];
+      return [button("Stop for now", `Stop for now ${name}; it can go on later`, () => tell({ do: "cancel", job: job.id, keep: true }))];
     if (job.state === "waiting")
       return [
         button("Up", `Move up ${name}`, () => tell({ do: "queue_move", job: job.id, by: -1 })),
