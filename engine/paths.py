@@ -31,6 +31,16 @@ def cache_dir() -> Path:
     return data_home() / "cache"
 
 
+def jobs_file() -> Path:
+    """The studio's queue of renders."""
+    return data_home() / "studio.sqlite3"
+
+
+def unfinished_dir() -> Path:
+    """Last saved steps of renders that were broken off; not in the cache, because clearing it would lose work."""
+    return data_home() / "unfinished"
+
+
 def pictures_dir() -> Path:
     """The picture store."""
     return data_home() / "pictures"

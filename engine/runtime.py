@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import time
 from collections.abc import Generator, Iterator
@@ -13,7 +15,9 @@ import torch
 
 from engine import __version__
 from engine.cancel import CancelToken
+from engine.checkpoint import Checkpoint
 from engine.clip import ClipWriter, animated_preview, check_target, remove_leftovers
+from engine.codec import to_json
 from engine.conditioning import TensorCache, make_conditioning
 from engine.errors import InputError, MachineError
 from engine.events import Event, Finished, Preview, Progress
@@ -47,6 +51,7 @@ class Engine:
         out: Path,
         *,
         include_pictures: bool = True,
+        resume: Path | None = None,
     ) -> Iterator[Event]:
         """Render `request` to `out` (.mp4, .webm, .gif or a folder for PNG frames).
 
@@ -54,12 +59,16 @@ class Engine:
         `Preview`s, and `Finished` at the end. Cancelling takes effect within one step and leaves nothing behind.
         Without `include_pictures` the clip's recipe holds the scene but not its pictures. Raises `UserError`s and
         `Cancelled`.
+
+        `resume`: a file for the last finished step. A render that was cancelled, failed or was killed goes on from it
+        and gives the identical clip; what it holds of another request, other weights or another machine is passed
+        over. It is removed once the clip is whole.
         """
         started = time.monotonic()
         check_target(out)
         remove_leftovers(out.parent)
         try:
-            with closing(self._render(request, pictures, cancel, out, include_pictures, started)) as events:
+            with closing(self._render(request, pictures, cancel, out, include_pictures, resume, started)) as events:
                 yield from events
         except torch.OutOfMemoryError as error:
             self.release()
@@ -81,6 +90,7 @@ class Engine:
         cancel: CancelToken,
         out: Path,
         include_pictures: bool,
+        resume: Path | None,
         started: float,
     ) -> Generator[Event]:
         yield _begin("load")
@@ -92,11 +102,14 @@ class Engine:
             model, request, pictures, TensorCache(self._cache or cache_dir() / "conditioning"), cancel
         )
         cancel.raise_if_cancelled()
-        latents = yield from self._denoise(model, request.settings, conditioning, cancel)
+        checkpoint = None if resume is None else Checkpoint(resume, _run_key(model, request))
+        latents = yield from self._denoise(model, request.settings, conditioning, cancel, checkpoint)
         yield _begin("decode")
         settings = request.settings
         with ClipWriter(out, width=settings.width, height=settings.height, fps=settings.fps, recipe=recipe) as writer:
             yield from _write(model.pipeline(), latents, writer, settings.num_frames, cancel)
+        if checkpoint is not None:
+            checkpoint.remove()
         yield Finished(
             clip=Clip(
                 id=secrets.token_hex(8),
@@ -116,15 +129,22 @@ class Engine:
         return self._model
 
     def _denoise(
-        self, model: EngineModel, settings: RenderSettings, conditioning: Conditioning, cancel: CancelToken
+        self,
+        model: EngineModel,
+        settings: RenderSettings,
+        conditioning: Conditioning,
+        cancel: CancelToken,
+        checkpoint: Checkpoint | None,
     ) -> Generator[Event, None, torch.Tensor]:
         pipeline = model.pipeline()
         noise = draw_noise(_latent_shape(pipeline, settings), (settings.seed,))
         num_steps = settings.num_inference_steps
-        latents = noise
+        start = None if checkpoint is None else checkpoint.read(noise.shape, num_steps)
+        before = 0 if start is None else start.steps_done
+        latents = noise if start is None else start.latents
         previews = _preview_steps(num_steps) if model.builtin else frozenset[int]()
         begun = time.monotonic()
-        yield Progress(stage="denoise", step=0, num_steps=num_steps, seconds_left=None)
+        yield Progress(stage="denoise", step=before, num_steps=num_steps, seconds_left=None)
         steps = pipeline.sample(
             noise,
             conditioning,
@@ -132,13 +152,16 @@ class Engine:
             guidance_scale=settings.guidance_scale,
             shift=settings.shift,
             relations=relations_of(settings),
+            start=start,
         )
         with closing(steps):
             for step in steps:
-                cancel.raise_if_cancelled()
                 latents = step.latents
                 done = step.index + 1
-                left_s = (time.monotonic() - begun) / done * (num_steps - done)
+                if checkpoint is not None:
+                    checkpoint.keep(step.state, now=done == num_steps or cancel.cancelled)
+                cancel.raise_if_cancelled()
+                left_s = (time.monotonic() - begun) / (done - before) * (num_steps - done)
                 yield Progress(stage="denoise", step=done, num_steps=num_steps, seconds_left=left_s)
                 if done in previews:
                     yield _preview(pipeline, step.clean, done, settings)
@@ -167,6 +190,14 @@ def relations_of(settings: RenderSettings) -> Relations:
         strength=settings.binding_strength,
         unpooling=settings.unpooling,
     )
+
+
+def _run_key(model: EngineModel, request: RenderRequest) -> str:
+    """Names everything that a run's numbers depend on; a program or a machine that computes otherwise begins anew."""
+    text = json.dumps(
+        [__version__, torch.__version__, model.digest, str(model.dtype), model.device.type, model.profile]
+    )
+    return hashlib.sha256((text + json.dumps(to_json(request), sort_keys=True)).encode()).hexdigest()
 
 
 def _begin(stage: str) -> Progress:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.errors import WeightsError
 from engine.weights import locate
-from studio.jobs import RenderEngine
+from studio.running import RenderEngine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

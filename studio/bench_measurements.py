@@ -88,7 +88,7 @@ async (total) => {
 _WATCH_RENDER = r"""
 () => {
   const panel = document.querySelector('.lx section[aria-label="Render"]');
-  const shown = () => `${panel.dataset.job ?? ""}/${panel.querySelectorAll(".waiting li").length}`;
+  const shown = () => `${panel.dataset.job ?? ""}/${panel.querySelectorAll(".queue li[data-state=waiting]").length}`;
   const before = shown();
   window.lxQueued = null;
   const clicked = (event) => {

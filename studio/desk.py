@@ -21,13 +21,13 @@ from studio import view
 from studio.draft import FieldError, edit_prompt, mark_words, parse_scene, settings_from
 from studio.jobs import JobQueue, JobState
 from studio.library import ClipEntry, Library, PresetEntry, spoken
+from studio.queue_desk import QueueDesk
 
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 _FAULT = "Something in the studio itself went wrong; the terminal where it was started shows the details."
 _MAX_CLIPS_SHOWN = 600
-_MAX_JOBS_SHOWN = 30
 _NEWS_S = 0.4
 
 
@@ -46,6 +46,7 @@ class Desk:
         formats: tuple[tuple[str, str], ...],
     ) -> None:
         self._queue = queue
+        self._jobs = QueueDesk(queue)
         self._library = library
         self._pictures = pictures
         self._local = local
@@ -61,10 +62,10 @@ class Desk:
             "revise": self._revise,
             "mark": self._mark,
             "render": self._render,
-            "cancel": self._cancel,
             "look": self._look,
             "clips": self._clips,
             "save": self._save,
+            **self._jobs.answers,
         }
 
     def ask(self, message: Any) -> Json:
@@ -156,11 +157,8 @@ class Desk:
         for reference in scene.references():
             if reference.image not in self._pictures:  # a page left open while the pictures were cleared away
                 raise PictureError(f"The picture of “{reference.label}” is no longer there; choose the scene again.")
-        job = self._queue.submit(request, _text(message, "title") or "Clip")
+        job = self._jobs.place(request, _text(message, "title") or "Clip", message)
         return {"job": job.id, "seed": str(settings.seed)}
-
-    def _cancel(self, message: Json) -> Json:
-        return {"cancelled": self._queue.cancel(_text(message, "job"))}
 
     def _look(self, message: Json) -> Json:
         seen = message.get("version")
@@ -176,7 +174,7 @@ class Desk:
         }
         if seen == version:
             return answer
-        answer["jobs"] = [view.job_view(job) for job in jobs[-_MAX_JOBS_SHOWN:]]
+        answer |= self._jobs.show()
         running = next((job for job in jobs if job.state is JobState.running and job.preview), None)
         if running is not None and running.preview is not None:
             key = f"{running.id}/{running.preview.step}"

@@ -1,141 +1,100 @@
 """Renders and their order: one worker thread owns the engine, every page only looks.
 
 Knows nothing of Gradio, browsers or tabs: a page may come, go or be doubled without touching a running render. What a
-page sees are immutable `Job` snapshots; `JobQueue.version` grows with every change, so looking is cheap.
+page sees are immutable `Job` snapshots; `JobQueue.version` grows with every change, so looking is cheap. The truth lies
+in the `JobStore`; only progress and previews live here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
+import traceback
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Protocol
 
-from engine.cancel import CancelToken
-from engine.errors import Cancelled, UserError
-from engine.events import Event, Finished, Preview, Progress
-from engine.files import writing
+from engine import __version__
+from engine.errors import Cancelled, OutputError, UserError
+from engine.events import Finished, Preview, Progress
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
+from studio.job_files import clear_unfinished, drop_unfinished, finished_clip, name_for, unfinished_file
+from studio.job_store import PROGRAM_FAULT, Job, JobState, JobStore, Wish
+from studio.lease import Watch, new_holder
+from studio.running import RenderEngine, Running, with_progress
+
+__all__ = ["Job", "JobQueue", "JobState", "RenderEngine"]
 
 _log = logging.getLogger(__name__)
 
-_PROGRAM_FAULT = (
-    "This render stopped because of a fault in the program, not in your scene; the page works on. "
-    "The terminal where the studio was started shows the details to send along with a report."
-)
-_KEPT_JOBS = 60
-
-
-class RenderEngine(Protocol):
-    """What the worker needs of `engine.runtime.Engine`."""
-
-    def render(
-        self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path
-    ) -> Iterator[Event]: ...
-
-
-class JobState(StrEnum):
-    """Where a job stands; the last three are final."""
-
-    waiting = "waiting"
-    running = "running"
-    done = "done"
-    cancelled = "cancelled"
-    failed = "failed"
-
-
-FINAL_STATES = frozenset({JobState.done, JobState.cancelled, JobState.failed})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A snapshot of one render in the queue. `error` is a sentence for the user; a final job has no `preview`."""
-
-    id: str
-    title: str
-    request: RenderRequest
-    state: JobState = JobState.waiting
-    progress: Progress | None = None
-    preview: Preview | None = None
-    error: str | None = None
-    clip: Clip | None = None
-    started: float | None = None
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing about this job will change any more."""
-        return self.state in FINAL_STATES
+_BEAT_S = 2.0
+_IDLE_S = 60.0
+_PAUSES_S = (5.0, 15.0, 30.0, 60.0)
+"""How long the queue waits before it tries the disk again, longer each time."""
 
 
 class JobQueue:
-    """Jobs in order of arrival, worked off one after another by a thread that is started with the first job.
+    """The jobs of a store, worked off one after another by a thread of this process.
 
-    `make_engine` is called in that thread, so whatever it imports stays out of the page's start.
+    `make_engine` is called in that thread, so whatever it imports stays out of the page's start. Waiting jobs of an
+    earlier run are taken up by `start`, or with the first job.
     """
 
     def __init__(
-        self, make_engine: Callable[[], RenderEngine], pictures: PictureStore, clips: Callable[[], Path]
+        self,
+        make_engine: Callable[[], RenderEngine],
+        pictures: PictureStore,
+        clips: Callable[[], Path],
+        store: JobStore,
     ) -> None:
         self._make_engine = make_engine
         self._pictures = pictures
         self._clips = clips
+        self._store = store
         self._engine: RenderEngine | None = None
+        self._holder = new_holder()
+        self._watch = Watch(self._holder)
         self._changed = threading.Condition()
-        self._jobs: dict[str, Job] = {}
-        self._tokens: dict[str, CancelToken] = {}
+        self._jobs: dict[str, Job] = {}  # replaced whole, or one value at a time: safe to look at without the lock
+        self._stamp = (0, 0)
+        self._paused = False
+        self._trouble = ""  # met by the worker, which waits for it to pass
+        self._unread = ""  # met by the keeper, at every look
+        self._running: Running | None = None
         self._version = 0
-        self._counter = 0
         self._closing = False
-        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    # -- looking -------------------------------------------------------------------------------------------------------
 
     @property
     def version(self) -> int:
         """Grows with every change of any job."""
-        with self._changed:
-            return self._version
+        return self._version
+
+    @property
+    def paused(self) -> bool:
+        """Whether the user holds the queue."""
+        return self._paused
+
+    @property
+    def trouble(self) -> str:
+        """Why the queue stands still though nobody holds it: a sentence, or nothing."""
+        trouble = self._trouble or self._unread
+        if trouble or not self._store.unreadable:
+            return trouble
+        return "The queue holds renders of another version of the studio; they stay there until that one is used."
 
     def jobs(self) -> tuple[Job, ...]:
-        """All remembered jobs, oldest first."""
-        with self._changed:
-            return tuple(self._jobs.values())
+        """All remembered jobs in the order of the queue."""
+        return tuple(self._jobs.values())
 
     def job(self, job_id: str) -> Job | None:
         """The present snapshot of one job."""
-        with self._changed:
-            return self._jobs.get(job_id)
-
-    def submit(self, request: RenderRequest, title: str) -> Job:
-        """Put a request at the end of the queue."""
-        with self._changed:
-            if self._closing:
-                raise UserError("The studio is closing; start it again to render.")
-            self._counter += 1
-            job = Job(id=f"job-{self._counter}", title=title, request=request)
-            self._jobs[job.id] = job
-            self._tokens[job.id] = CancelToken()
-            self._forget_old()
-            self._touch()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="render-worker", daemon=True)
-                self._thread.start()
-            return job
-
-    def cancel(self, job_id: str) -> bool:
-        """Stop a job: at once while it waits, within one step while it runs. False if it is unknown or final."""
-        with self._changed:
-            job = self._jobs.get(job_id)
-            if job is None or job.final:
-                return False
-            self._tokens[job_id].cancel()
-            if job.state is JobState.waiting:
-                self._put(replace(job, state=JobState.cancelled))
-            return True
+        return self._jobs.get(job_id)
 
     def wait(self, version: int, timeout_s: float) -> int:
         """Return the version as soon as it differs from `version`, at the latest after `timeout_s`."""
@@ -143,104 +102,299 @@ class JobQueue:
             self._changed.wait_for(lambda: self._version != version, timeout_s)
             return self._version
 
+    # -- what the user does; all raise `OutputError` where the queue cannot be written ---------------------------------
+
+    def submit(self, request: RenderRequest, title: str) -> Job:
+        """Put a request at the end of the queue; it is on the disk when this returns."""
+        self._check_open()
+        job_id = self._store.add(request, title)
+        self.start()
+        return self._after(job_id)
+
+    def replace(self, job_id: str, request: RenderRequest, title: str) -> Job:
+        """Give a waiting job another request; raises `InputError` if it has begun meanwhile."""
+        self._check_open()
+        self._store.replace(job_id, request, title)
+        return self._after(job_id)
+
+    def cancel(self, job_id: str, *, keep: bool = False) -> bool:
+        """Stop a job: at once while it waits, within one step while it runs. False if it is unknown or final.
+
+        With `keep` its finished steps stay on the disk, and `retry` goes on from them.
+        """
+        with self._changed:
+            running = self._running
+            if running is not None and running.job.id == job_id and not self._closing:
+                # even where the wish cannot be written: nothing may keep a render from being stopped
+                running.hear(Wish.stop if keep else Wish.drop)
+        was = self._store.stop(job_id, keep=keep)
+        if was is JobState.waiting and not keep:
+            drop_unfinished(job_id)
+        self._refresh()
+        return was is not None
+
+    def retry(self, job_id: str) -> Job:
+        """Let a failed or cancelled job wait again, from its last saved step where there is one."""
+        self._check_open()
+        self._store.retry(job_id)
+        self.start()
+        return self._after(job_id)
+
+    def forget(self, job_id: str) -> None:
+        """Remove a job that is not running; a finished one's clip stays."""
+        self._store.forget(job_id)
+        drop_unfinished(job_id)
+        self._refresh()
+
+    def move(self, job_id: str, by: int) -> None:
+        """Move a waiting job `by` places among the waiting ones, -1 = one up."""
+        self._store.move(job_id, by)
+        self._refresh()
+
+    def pause(self, paused: bool) -> None:
+        """Hold the queue or let it go on. What is running runs to its end; what waits waits, over a restart as well."""
+        self._store.pause(paused)
+        if not paused:
+            self.start()
+        self._refresh()
+
+    # -- beginning and end ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the threads, if they do not run yet; what an earlier run left waiting goes on by itself."""
+        with self._changed:
+            if self._threads or self._closing:
+                return
+            with self._reporting():
+                self._refresh()
+            self._threads = [
+                threading.Thread(target=self._keep, name="render-keeper", daemon=True),
+                threading.Thread(target=self._work, name="render-worker", daemon=True),
+            ]
+            for thread in self._threads:
+                thread.start()
+
     def close(self, timeout_s: float = 20.0) -> bool:
-        """Cancel everything and wait for the worker; True if it has ended."""
+        """Stop what renders within one step and wait for the threads; True if they have ended.
+
+        No job is lost by it: what waited still waits, and what was running waits to go on from its last step.
+        """
         with self._changed:
             self._closing = True
-            for job_id, token in self._tokens.items():
-                token.cancel()
-                job = self._jobs[job_id]
-                if job.state is JobState.waiting:
-                    self._put(replace(job, state=JobState.cancelled))
+            if self._running is not None:
+                self._running.token.cancel()
             self._touch()
-            thread = self._thread
-        if thread is None:
-            return True
-        thread.join(timeout_s)
-        return not thread.is_alive()
+            threads = list(self._threads)
+        deadline = time.monotonic() + timeout_s
+        for thread in reversed(threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            self._ended.set()  # the keeper goes on beating for as long as the worker renders
+        self._store.close()
+        return not any(thread.is_alive() for thread in threads)
 
-    # -- the worker thread ---------------------------------------------------------------------------------------------
+    def _check_open(self) -> None:
+        if self._closing:
+            raise UserError("The studio is closing; start it again to render.")
+
+    # -- the keeper: heartbeat, other processes, jobs that lost theirs -------------------------------------------------
+
+    def _keep(self) -> None:
+        with self._reporting():
+            clear_unfinished(self._store.jobs())
+        while not self._ended.is_set():
+            with self._reporting():
+                self._beat()
+                dead = self._watch.dead(self._store.hearts())
+                if (dead and self._store.free(dead)) or self._store.stamp() != self._stamp:
+                    self._refresh()
+            self._ended.wait(_BEAT_S)
+
+    def _beat(self) -> None:
+        with self._changed:
+            running = self._running
+            if running is None:
+                return
+            step = running.step
+        wish = self._store.beat(running.job.id, self._holder, step)
+        with self._changed:
+            if self._running is running and wish is not Wish.go_on:
+                running.hear(wish)
+
+    # -- the worker ----------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
+        tries = 0
+        while (running := self._next()) is not None:
             try:
-                self._run(job)
+                self._run(running)
+                tries = 0
+            except OutputError as error:
+                # Not this job's fault, and the next one would fare the same: all of them wait for the disk.
+                self._put_back(running)
+                self._rest(str(error), _PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
+                tries += 1
             except Cancelled:
-                self._finish(job.id, JobState.cancelled)
+                self._stopped(running)
             except UserError as error:
-                self._finish(job.id, JobState.failed, error=str(error))
+                self._fail(running, str(error))
             except Exception:
-                _log.exception("render %s failed", job.id)
+                _log.exception("render %s failed", running.job.id)
                 self._engine = None  # its state is unknown now; the next job starts with a fresh one
-                self._finish(job.id, JobState.failed, error=_PROGRAM_FAULT)
+                drop_unfinished(running.job.id)
+                self._fail(running, PROGRAM_FAULT, traceback.format_exc())
 
-    def _next(self) -> Job | None:
-        with self._changed:
-            while True:
+    def _next(self) -> Running | None:
+        while True:
+            with self._changed:
                 if self._closing:
                     return None
-                waiting = next((job for job in self._jobs.values() if job.state is JobState.waiting), None)
-                if waiting is not None:
-                    job = replace(waiting, state=JobState.running, started=time.time())
-                    self._put(job)
-                    return job
-                self._changed.wait()
+                seen = self._version
+            try:
+                running = self._claim()
+            except OutputError as error:
+                self._rest(str(error), _PAUSES_S[0])
+                continue
+            if running is not None:
+                return running
+            self.wait(seen, _IDLE_S)
 
-    def _run(self, job: Job) -> None:
-        token = self._tokens[job.id]
+    def _claim(self) -> Running | None:
+        job = self._store.claim(self._holder, lambda job, taken: name_for(job, self._clips(), taken))
+        if job is None:
+            return None
+        running = Running(job)
+        with self._changed:
+            self._running = running
+            if self._closing:
+                running.token.cancel()
+        with self._reporting():
+            self._refresh()
+        return running
+
+    def _run(self, running: Running) -> None:
+        job = running.job
+        assert job.out is not None
+        clip = finished_clip(job)
+        if clip is not None:  # a kill came between the clip's last byte and the note that it is done
+            self._done(job, clip)
+            return
         if self._engine is None:
-            self._update(job.id, progress=Progress(stage="load", step=0, num_steps=0, seconds_left=None))
+            self._show(running, progress=Progress(stage="load", step=0, num_steps=0, seconds_left=None))
             self._engine = self._make_engine()
-        token.raise_if_cancelled()
-        out = self._out_path(job)
-        for event in self._engine.render(job.request, self._pictures, token, out):
+        running.token.raise_if_cancelled()
+        resume = unfinished_file(job.id)
+        for event in self._engine.render(job.request, self._pictures, running.token, job.out, resume=resume):
             match event:
                 case Progress():
-                    self._update(job.id, progress=event)
+                    self._show(running, progress=event)
                 case Preview():
-                    self._update(job.id, preview=event)
+                    self._show(running, preview=event)
                 case Finished():
-                    self._finish(job.id, JobState.done, clip=event.clip)
-        if not self._is_final(job.id):
+                    clip = event.clip
+        if clip is None:
             raise RuntimeError("the engine ended without a clip")
+        self._done(job, clip)
 
-    def _out_path(self, job: Job) -> Path:
-        folder = self._clips()
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        words = re.sub(r"[^a-z0-9]+", "-", job.title.lower()).strip("-")[:40] or "clip"
-        stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{words}-seed{job.request.settings.seed}"
-        path = folder / f"{stem}.mp4"
-        number = 2
-        while path.exists():
-            path = folder / f"{stem}-{number}.mp4"
-            number += 1
-        return path
+    def _done(self, job: Job, clip: Clip) -> None:
+        drop_unfinished(job.id)
+        self._until_written(lambda: self._store.finish(job.id, self._holder, JobState.done, clip=clip))
 
-    # -- changing a job (all under the lock) ---------------------------------------------------------------------------
+    def _fail(self, running: Running, error: str, fault: str = "") -> None:
+        job = running.job
+        log = f"LumosX Studio {__version__}\n{job.title}\n{error}\n{fault}"
+        step = 0 if fault else running.step
+        self._until_written(
+            lambda: self._store.finish(job.id, self._holder, JobState.failed, error=error, log=log, step=step)
+        )
 
-    def _is_final(self, job_id: str) -> bool:
+    def _stopped(self, running: Running) -> None:
+        if running.lost:  # another process took the job while this one slept; it is that one's now
+            self._forget_running()
+        elif running.wish is Wish.go_on:  # the studio closes
+            self._put_back(running)
+        else:
+            keep = running.wish is Wish.stop
+            if not keep:
+                drop_unfinished(running.job.id)
+            job_id, step = running.job.id, running.step if keep else 0
+            self._until_written(lambda: self._store.finish(job_id, self._holder, JobState.cancelled, step=step))
+
+    def _put_back(self, running: Running) -> None:
+        self._until_written(lambda: self._store.put_back(running.job.id, self._holder, running.step))
+
+    def _until_written(self, write: Callable[[], object]) -> None:
+        """Write how the running job ended, as soon as the disk lets us; closing the studio ends the attempts, and then
+        the next start finds out by itself."""
+        going_on = True
+        while going_on:
+            try:
+                write()
+                going_on = False
+            except OutputError as error:
+                going_on = self._rest(str(error), _PAUSES_S[0])
+        self._forget_running()
+
+    def _rest(self, trouble: str, pause_s: float) -> bool:
+        """Stand still because of `trouble` until it is time, or the user asks to go on; False if the studio closes."""
+        _log.warning("the queue waits: %s", trouble)
+        with self._changed:
+            self._trouble = trouble
+            self._touch()
+            self._changed.wait_for(lambda: self._closing or not self._trouble, pause_s)
+            self._trouble = ""
+            self._touch()
+            return not self._closing
+
+    def try_again_now(self) -> None:
+        """Do not wait any longer for the disk."""
+        with self._changed:
+            self._trouble = ""
+            self._touch()
+
+    # -- what is shown -------------------------------------------------------------------------------------------------
+
+    def _after(self, job_id: str) -> Job:
+        self._refresh()
         job = self.job(job_id)
-        return job is not None and job.final
+        if job is None:
+            raise UserError("Another studio has removed this render at this moment; render again.")
+        return job
 
-    def _update(self, job_id: str, *, progress: Progress | None = None, preview: Preview | None = None) -> None:
+    def _refresh(self) -> None:
+        """Show what the store holds now."""
         with self._changed:
-            job = self._jobs[job_id]
-            self._put(replace(job, progress=progress or job.progress, preview=preview or job.preview))
+            self._stamp = self._store.stamp()
+            self._paused = self._store.paused()
+            self._jobs = {job.id: with_progress(job, self._running) for job in self._store.jobs()}
+            self._touch()
 
-    def _finish(self, job_id: str, state: JobState, *, error: str | None = None, clip: Clip | None = None) -> None:
+    def _show(self, running: Running, *, progress: Progress | None = None, preview: Preview | None = None) -> None:
         with self._changed:
-            self._put(replace(self._jobs[job_id], state=state, error=error, clip=clip, preview=None))
+            running.show(progress, preview)
+            stored = self._jobs.get(running.job.id)
+            if stored is not None:
+                self._jobs[stored.id] = with_progress(stored, running)
+            self._touch()
 
-    def _put(self, job: Job) -> None:
-        self._jobs[job.id] = job
-        self._touch()
+    def _forget_running(self) -> None:
+        with self._changed:
+            self._running = None
+        with self._reporting():
+            self._refresh()
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Generator[None]:
+        """Show a queue that cannot be read or written as trouble, until a later attempt succeeds."""
+        trouble = ""
+        try:
+            yield
+        except OutputError as error:
+            trouble = str(error)
+        with self._changed:
+            if trouble != self._unread:
+                self._unread = trouble
+                self._touch()
 
     def _touch(self) -> None:
         self._version += 1
         self._changed.notify_all()
-
-    def _forget_old(self) -> None:
-        for job in list(self._jobs.values())[:-_KEPT_JOBS]:
-            if job.final:
-                del self._jobs[job.id], self._tokens[job.id]

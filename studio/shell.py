@@ -9,11 +9,12 @@ from typing import Any
 import gradio as gr
 
 from engine.errors import MachineError
-from engine.paths import cache_dir, clips_dir, pictures_dir
+from engine.paths import cache_dir, clips_dir, jobs_file, pictures_dir
 from engine.pictures import PictureStore
 from studio.backend import Backend
 from studio.desk import Desk
 from studio.formats import FORMATS, save_as
+from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
 from studio.routes import middleware, routes
@@ -30,7 +31,7 @@ class Shell:
         self._host = host
         self._key = key
         self._pictures = PictureStore(pictures_dir())
-        self._queue = JobQueue(backend.make_engine, self._pictures, clips_dir)
+        self._queue = JobQueue(backend.make_engine, self._pictures, clips_dir, JobStore(jobs_file()))
         self._desk = Desk(
             queue=self._queue,
             library=Library(self._pictures),
@@ -53,11 +54,12 @@ class Shell:
                 self._launch(port)
             except OSError:
                 continue  # somebody took it between our look and the start
+            self._queue.start()  # only now: loading a model would keep the page waiting
             return f"{base}:{port}/"
         raise MachineError("Every port nearby was taken while the studio started; start it again with another --port.")
 
     def close(self) -> None:
-        """Cancel what renders, wait for the worker, stop the server."""
+        """Stop what renders, to go on at the next start; wait for the worker, stop the server."""
         self._queue.close()
         self._blocks.close(verbose=False)
 

@@ -26,5 +26,5 @@ def style() -> str:
 
 def script() -> str:
     """Return the page's script: its parts in one function scope, in the order in which they build on one another."""
-    parts = ("dom", "scene", "settings", "run", "clips", "page")
+    parts = ("dom", "scene", "settings", "queue", "run", "clips", "page")
     return "\n".join((WEB / f"{part}.js").read_text(encoding="utf-8") for part in parts)

@@ -156,6 +156,9 @@ def job_view(job: Job) -> Json:
         "title": job.title,
         "state": job.state.value,
         "started": job.started is not None,
+        "ended": job.ended,
+        "picture": _job_picture(job),
+        "saved_step": job.step,
         "stage": STAGES.get(stage, stage.replace("_", " ").capitalize()) or "Starting",
         "step": progress.step if progress else 0,
         "num_steps": progress.num_steps if progress else 0,
@@ -163,8 +166,19 @@ def job_view(job: Job) -> Json:
         "seed": str(settings.seed),
         "builtin": engine_info(settings.engine).builtin,
         "error": job.error,
-        "clip": clip_view(job.clip.path.name, job.request, job.clip.seconds) if job.clip else None,
+        "has_log": job.log is not None,
+        # remembered longer than its file, perhaps
+        "clip": clip_view(job.clip.path.name, job.request, job.clip.seconds)
+        if job.clip and job.clip.path.exists()
+        else None,
     }
+
+
+def _job_picture(job: Job) -> Json | None:
+    """The picture that tells a job from others: the first face, else the first of the scene's pictures."""
+    references = job.request.scene.references()
+    faces = [reference for reference in references if reference.role is Role.face]
+    return next((mosaic_view(reference) for reference in [*faces, *references]), None)
 
 
 def clip_url(name: str) -> str:

@@ -34,6 +34,7 @@ settings.load_profile("project")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the command line say how long the tests that go in rounds run."""
     parser.addoption("--rounds", type=int, metavar="N", help=f"rounds of the tests in {', '.join(DEFAULT_ROUNDS)}")
+    parser.addoption("--figures-last", action="store_true", help="tell the figures of faults behind the closing line")
 
 
 @pytest.fixture(autouse=True)

@@ -48,12 +48,24 @@ class Conditioning:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplerState:
+    """All that a run needs to go on after `steps_done` (at least one) steps exactly as if it had not been broken off:
+    the latents `[B, C, T, h, w]` and what the solver remembers of the last step, both float32."""
+
+    steps_done: int
+    latents: torch.Tensor
+    memory: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One finished sampling step: index, latents after it, and an estimate of what they are without noise."""
+    """One finished sampling step: index, latents after it, an estimate of what they are without noise, and the state
+    from which a later run goes on."""
 
     index: int
     latents: torch.Tensor
     clean: torch.Tensor
+    state: SamplerState
 
 
 class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
@@ -153,15 +165,17 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         guidance_scale: float,
         shift: float,
         relations: Relations = PUBLISHED,
+        start: SamplerState | None = None,
     ) -> Generator[Step]:
         """Turn standard normal `noise` `[B, C, T, h, w]`, a row per seed, into clean latents, step by step.
 
         Guidance takes two passes, references in both; with `guidance_scale` 1 only one. Whoever stops asking for steps
-        ends the run.
+        ends the run. `start`: the state of an earlier run with the same arguments; only the steps after it are taken.
         """
         device = self._execution_device
         dtype = self._compute_dtype()
-        latents = noise.to(device, torch.float32)
+        done = 0 if start is None else start.steps_done
+        latents = (noise if start is None else start.latents).to(device, torch.float32)
         contexts = [conditioning.context.to(device, dtype)]
         if guidance_scale != 1:
             contexts.append(conditioning.negative_context.to(device, dtype))
@@ -174,12 +188,14 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             "return_dict": False,
         }
         self.scheduler.set_timesteps(num_inference_steps, device=device, shift=shift)
+        if start is not None:
+            self.scheduler.go_on(done, start.memory.to(device, torch.float32))
         try:
-            for step, timestep in enumerate(self.scheduler.timesteps):
+            for step, timestep in enumerate(self.scheduler.timesteps[done:], done):
                 velocity = self._velocity(latents, timestep[None], contexts, guidance_scale, arguments)
                 clean = latents - self.scheduler.sigmas[step].to(device) * velocity
                 latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
-                yield Step(step, latents, clean)
+                yield Step(step, latents, clean, SamplerState(step + 1, latents, self.scheduler.memory))
         finally:
             # Step caches and offload hooks must not carry a run, least of all one broken off, into the next.
             self.maybe_free_model_hooks()

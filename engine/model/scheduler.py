@@ -58,6 +58,17 @@ class LumosXScheduler(DPMSolverMultistepScheduler):
         # Neighbouring integer timesteps can coincide in long runs: count steps instead of looking timesteps up.
         self._begin_index = 0
 
+    @property
+    def memory(self) -> torch.Tensor:
+        """What the solver remembers of the last step besides its number: that step's estimate of the clean latents."""
+        return self.model_outputs[-1]
+
+    def go_on(self, steps_done: int, memory: torch.Tensor) -> None:
+        """Stand, after `set_timesteps`, where a run of the same grid stood after `steps_done` steps (at least one)."""
+        self.model_outputs[-1] = memory
+        self.lower_order_nums = min(steps_done, self.config.solver_order)
+        self._step_index = steps_done
+
 
 def published_grid(num_steps: int, shift: float, num_train_timesteps: int = 1000) -> tuple[np.ndarray, np.ndarray]:
     """Sigmas float32 `[num_steps + 1]` from 1 to 0, and timesteps int64 `[num_steps]`."""

@@ -23,7 +23,7 @@ async function begin() {
   const saveRow = saveRowFor(ask, first.formats);
   const settings = settingsPart(first.engines);
   const scene = scenePart(ask, sceneChanged);
-  const run = runPart(ask, settings, clipFacts, saveRow, render);
+  const run = runPart(ask, settings, clipFacts, saveRow, render, openJob);
   const clips = clipsPart(ask, saveRow, openClip);
   const gone = h("p", { class: "notice fault", hidden: true, role: "alert" });
   fill(
@@ -57,18 +57,27 @@ async function begin() {
       return;
     }
     run.render.disabled = true;
-    const answer = await ask({ do: "render", ...draft, settings: settings.read() });
+    const answer = await ask({ do: "render", ...draft, settings: settings.read(), replaces: run.replaces() });
     run.render.disabled = false;
     const placed = settings.say(answer.field, answer.error);
     renderFault = Boolean(answer.error && !placed);
     run.fail(renderFault ? answer.error : "");
     if (answer.error) return;
+    run.replaced();
     settings.drawn(answer.seed);
     look();
   }
 
   async function openClip(clip) {
     const answer = await ask({ do: "open_clip", clip: clip.name });
+    if (answer.error) return answer.error;
+    scene.show({ ...answer, preset: null });
+    scene.node.scrollIntoView({ behavior: "smooth" });
+    return "";
+  }
+
+  async function openJob(job) {
+    const answer = await ask({ do: "queue_open", job: job.id });
     if (answer.error) return answer.error;
     scene.show({ ...answer, preset: null });
     scene.node.scrollIntoView({ behavior: "smooth" });
@@ -91,7 +100,7 @@ async function begin() {
     if (!answer.error) {
       if (answer.boot !== first.boot) location.reload(); // the studio was started anew; the draft stays with this tab
       if (answer.jobs) {
-        run.show(answer.jobs, answer.preview ? answer.preview.data : null);
+        run.show(answer.jobs, answer.preview ? answer.preview.data : null, answer.queue);
         if (answer.preview) preview = answer.preview.key;
         version = answer.version;
       }

@@ -1,6 +1,6 @@
 // The run panel: shows the queue as the worker reports it. It owns nothing: closing or reloading the page changes no render.
 
-function runPart(ask, settings, clipFacts, saveRow, onRender) {
+function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
   const stage = h("div", { class: "stage" });
   const line = h("span", {});
   const left = h("span", { class: "left" });
@@ -10,7 +10,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
   const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
   const render = h("button", { type: "button", class: "main", onclick: onRender }, "Render");
   const cancel = h("button", { type: "button", hidden: true, onclick: cancelRunning }, "Cancel");
-  const waiting = h("ul", { class: "waiting", "aria-label": "Waiting renders" });
+  const queue = queuePart(ask, openJob, nameRender);
   const after = h("div", {});
   let running = null;
   let shown = ""; // what the stage holds, so that a running video is never re-made
@@ -23,6 +23,10 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
     cancel.disabled = true;
     line.textContent = "Stopping…";
     await ask({ do: "cancel", job: running.id });
+  }
+
+  function nameRender() {
+    render.textContent = queue.replaces() ? "Save to the queue" : running ? "Render next" : "Render";
   }
 
   function stageEmpty(text) {
@@ -79,7 +83,8 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
       stageEmpty("Your clip appears here.");
       return;
     }
-    line.textContent = { done: "Finished", cancelled: "Cancelled; nothing was kept.", failed: "" }[job.state];
+    const cancelled = job.saved_step ? `Stopped after step ${job.saved_step}.` : "Cancelled; nothing was kept.";
+    line.textContent = { done: "Finished", cancelled, failed: "" }[job.state];
     if (job.clip) stageClip(job.clip);
     else {
       stageEmpty(job.state === "failed" ? "No clip this time." : "Your clip appears here.");
@@ -97,31 +102,14 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
     sentence(fault, ownFault || jobFault);
   }
 
-  // A list that did not change stays as it is, or a button would vanish under the finger that presses it.
-  function showWaiting(next) {
-    const key = next.map((job) => job.id).join(" ");
-    if (key === waiting.dataset.jobs) return;
-    waiting.dataset.jobs = key;
-    fill(
-      waiting,
-      next.map((job) =>
-        h(
-          "li",
-          {},
-          h("span", {}, `Next: ${job.title}, seed ${job.seed}`),
-          h("button", { type: "button", class: "plain", onclick: () => ask({ do: "cancel", job: job.id }) }, "Remove"),
-        ),
-      ),
-    );
-  }
-
   const node = h(
     "section",
     { class: "panel", "aria-label": "Render" },
     stage,
     h("div", { class: "status" }, h("p", { class: "line" }, line, left), bar, fault, spoken),
+    queue.changing,
     h("div", { class: "actions" }, render, cancel),
-    waiting,
+    queue.node,
     after,
     settings.node,
   );
@@ -135,16 +123,19 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
       ownFault = text;
       showFault();
     },
-    // jobs: oldest first; preview: data address of the running job's newest preview, if it is new
-    show(jobs, preview) {
+    replaces: queue.replaces,
+    replaced: queue.replaced,
+    // jobs: those that ended in the order of their end, then the others in the order of the queue; preview: data address
+    // of the running job's newest preview, if it is new
+    show(jobs, preview, standing) {
       const now = jobs.find((job) => job.state === "running") || null;
-      const next = jobs.filter((job) => job.state === "waiting");
       const last = now || [...jobs].reverse().find((job) => job.started && job.state !== "waiting") || null;
       if (!running || !now || running.id !== now.id) cancel.disabled = false;
       running = now;
       if (!now && document.activeElement === cancel) render.focus();
       cancel.hidden = !now;
-      render.textContent = now ? "Render next" : "Render";
+      queue.show(jobs, standing);
+      nameRender();
       if (now) showRunning(now, preview);
       else showResting(last);
       jobFault = last && last.state === "failed" ? last.error : "";
@@ -152,7 +143,6 @@ function runPart(ask, settings, clipFacts, saveRow, onRender) {
       say(last);
       node.dataset.job = last ? last.id : "";
       node.dataset.state = last ? last.state : "";
-      showWaiting(next);
     },
   };
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+import contextlib
+
+from playwright.sync_api import Page, TimeoutError, expect
 
 PATIENCE_MS = 60_000
 """How long a step may take on a machine that is busy with other things; on a free one it takes milliseconds."""
@@ -24,15 +26,20 @@ def render(page: Page) -> None:
 
 
 def finish_renders(page: Page) -> None:
-    """Leave no render behind for the next test."""
+    """Leave no render behind for the next test, and no paused queue."""
     for _ in range(40):
         remove = page.get_by_role("button", name="Remove")
         cancel = page.get_by_role("button", name="Cancel")
-        if remove.count():
-            remove.first.click()
-        elif not cancel.is_visible():
-            return
-        elif cancel.is_enabled():
-            cancel.click()
-        page.wait_for_timeout(150)
+        resume = page.get_by_role("button", name="Resume queue")
+        with contextlib.suppress(TimeoutError):  # a row may go between our look and our click
+            if remove.count():
+                remove.first.click(timeout=3000)
+            elif cancel.is_visible():
+                if cancel.is_enabled():
+                    cancel.click(timeout=3000)
+            elif resume.is_visible():
+                resume.click(timeout=3000)
+            else:
+                return
+        page.wait_for_timeout(300)
     raise AssertionError("a render could not be stopped")

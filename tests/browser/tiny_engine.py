@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from engine.clip import ClipWriter
 from PIL import Image
 
 from engine import __version__
 from engine.cancel import CancelToken
+from engine.clip import ClipWriter
 from engine.errors import MachineError
 from engine.events import Event, Finished, Preview, Progress
 from engine.pictures import PictureStore, RgbArray, model_picture, prepare_reference
@@ -34,20 +34,25 @@ SLOW = "slowly"
 class TinyEngine:
     """Shows the scene's pictures side by side, wandering; the seed says where they begin."""
 
-    def render(self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path) -> Iterator[Event]:
+    def render(
+        self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path, *, resume: Path
+    ) -> Iterator[Event]:
         """Yield what the real engine yields: stages, steps, previews, and at last the clip."""
         settings = request.settings
         began = time.perf_counter()
         yield Progress(stage="prompt", step=0, num_steps=0, seconds_left=None)
         pause_s = 0.25 if SLOW in request.scene.prompt else 0.01
         frames = _frames(request, pictures)
-        for step in range(1, settings.num_inference_steps + 1):
+        before = int(resume.read_text()) if resume.exists() else 0
+        resume.parent.mkdir(exist_ok=True)
+        for step in range(before + 1, settings.num_inference_steps + 1):
             cancel.raise_if_cancelled()
             time.sleep(pause_s)
             if step == 2 and TOO_BIG in request.scene.prompt:
                 raise MachineError("This machine has too little memory for that size; choose a smaller one.")
             if step == 2 and BROKEN in request.scene.prompt:
                 raise RuntimeError("a secret of the program's inside")
+            resume.write_text(str(step))
             left_s = pause_s * (settings.num_inference_steps - step)
             yield Progress(stage="denoise", step=step, num_steps=settings.num_inference_steps, seconds_left=left_s)
             yield Preview(step=step, width=settings.width, height=settings.height, webp=_webp(frames[:: step + 1]))

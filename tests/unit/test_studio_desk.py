@@ -15,6 +15,7 @@ from engine.events import Event, Finished
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
 from studio.desk import Desk
+from studio.job_store import JobStore
 from studio.jobs import JobQueue, JobState
 from studio.library import Library
 
@@ -22,7 +23,9 @@ WORDS = "A man in a red coat."
 
 
 class _Engine:
-    def render(self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path) -> Iterator[Event]:
+    def render(
+        self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path, *, resume: Path
+    ) -> Iterator[Event]:
         out.write_bytes(b"no video")
         yield Finished(
             clip=Clip(id="c", path=out, request=request, engine_version="0", weights_digest="d", seconds=1.0)
@@ -35,7 +38,7 @@ class _Stand:
         self.missing: str | None = None
         self.saved: list[tuple[str, bool]] = []
         pictures = PictureStore(home / "pictures")
-        self.queue = JobQueue(_Engine, pictures, lambda: home / "clips")
+        self.queue = JobQueue(_Engine, pictures, lambda: home / "clips", JobStore(home / "studio.sqlite3"))
         self.desk = Desk(
             queue=self.queue,
             library=Library(pictures),
@@ -199,3 +202,55 @@ def test_a_fault_of_the_program_is_logged_and_told_plainly(stand: _Stand, caplog
     assert set(answer) == {"error"}
     assert "Traceback" not in answer["error"]
     assert "Traceback" in caplog.text
+
+
+def test_the_queue_can_be_held_put_in_order_changed_and_tidied(stand: _Stand, scene: dict[str, Any]) -> None:
+    def render(words: str, **more: Any) -> dict[str, Any]:
+        return stand.ask(
+            do="render", scene=scene, prompt=WORDS, title=words, settings=stand.settings(), allow_unbound=True, **more
+        )
+
+    def shown() -> list[str]:
+        return [job["title"] for job in stand.ask(do="look")["jobs"]]
+
+    assert stand.ask(do="queue_pause", paused=True) == {"paused": True}
+    ids = [render(word)["job"] for word in ("one", "two", "three")]
+    assert stand.ask(do="queue_move", job=ids[2], by=-2) == {}
+    assert shown() == ["three", "one", "two"]
+    opened = stand.ask(do="queue_open", job=ids[0])
+    assert (opened["title"], opened["prompt"], opened["settings"]["seed"]) == ("one", WORDS, "3")
+    assert render("one, changed", replaces=ids[0])["job"] == ids[0]
+    assert stand.ask(do="cancel", job=ids[1]) == {"cancelled": True}
+    assert shown() == ["two", "three", "one, changed"]
+    assert "no longer" in stand.ask(do="queue_forget", job="unknown")["error"]
+    look = stand.ask(do="look")
+    assert look["queue"] == {"paused": True, "trouble": "", "more": 0}
+    assert [job["state"] for job in look["jobs"]] == ["cancelled", "waiting", "waiting"]
+    assert look["jobs"][0]["picture"]["url"].startswith("studio/picture/")
+    assert stand.ask(do="queue_forget", job=ids[1]) == {}
+    stand.ask(do="queue_pause", paused=False)
+    stand.wait()
+    assert [job["state"] for job in stand.ask(do="look")["jobs"]] == ["done", "done"]
+    assert "begun" in render("late", replaces=ids[0])["error"]
+
+
+def test_a_failed_job_is_tried_again_and_its_log_can_be_kept(stand: _Stand, scene: dict[str, Any]) -> None:
+    (stand.home / "clips").write_text("something stands where the clips should go")
+    job = stand.ask(do="render", scene=scene, prompt=WORDS, title="x", settings=stand.settings(), allow_unbound=True)[
+        "job"
+    ]
+    while not stand.queue.trouble:
+        stand.queue.wait(stand.queue.version, 1)
+    assert "something else stands there" in stand.ask(do="look")["queue"]["trouble"]
+    (stand.home / "clips").unlink()
+    stand.ask(do="queue_now")
+    stand.wait()
+    assert stand.ask(do="look")["jobs"][0]["state"] == "done"
+    assert "no log" in stand.ask(do="queue_log", job=job)["text"]
+    assert "no longer" in stand.ask(do="queue_retry", job=job)["error"]
+
+
+@pytest.mark.parametrize("name", ["cancel", "queue_retry", "queue_move", "queue_forget", "queue_open", "queue_log"])
+def test_a_message_about_no_job_is_answered_in_a_sentence(stand: _Stand, name: str) -> None:
+    assert "reload" in stand.ask(do=name)["error"]
+    assert stand.ask(do=name, job="gone", by=1) != {}

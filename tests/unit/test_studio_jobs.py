@@ -10,11 +10,12 @@ import pytest
 
 from engine.cancel import CancelToken
 from engine.engines import resolve_settings
-from engine.errors import MachineError, UserError
+from engine.errors import InputError, MachineError, OutputError, UserError
 from engine.events import Event, Finished, Preview, Progress
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
 from engine.scene import Scene
+from studio.job_store import JobStore
 from studio.jobs import Job, JobQueue, JobState
 
 STEPS = 3
@@ -26,10 +27,14 @@ class _Engine:
     def __init__(self, gate: threading.Semaphore) -> None:
         self.gate = gate
         self.threads: set[str] = set()
+        self.disk_full = False
 
-    def render(self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path) -> Iterator[Event]:
+    def render(
+        self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path, *, resume: Path
+    ) -> Iterator[Event]:
         self.threads.add(threading.current_thread().name)
-        for step in range(1, STEPS + 1):
+        begin = int(resume.read_text()) if resume.exists() else 0
+        for step in range(begin + 1, STEPS + 1):
             assert self.gate.acquire(timeout=10)
             cancel.raise_if_cancelled()
             if request.scene.prompt == "too large":
@@ -38,6 +43,10 @@ class _Engine:
                 raise RuntimeError("inside")
             if request.scene.prompt == "no clip":
                 return
+            if self.disk_full:
+                raise OutputError("The disk is full; free some space.")
+            resume.parent.mkdir(exist_ok=True)
+            resume.write_text(str(step))
             yield Progress(stage="denoise", step=step, num_steps=STEPS, seconds_left=1.0)
             yield Preview(step=step, width=16, height=16, webp=b"webp")
         out.write_bytes(b"clip")
@@ -53,7 +62,12 @@ class _Stand:
         self.gate = threading.Semaphore(0)
         self.engines: list[_Engine] = []
         self.folder = folder / "clips"
-        self.queue = JobQueue(self._make, PictureStore(folder / "pictures"), lambda: self.folder)
+        self.path = folder / "studio.sqlite3"
+        self.queue = self.open()
+
+    def open(self) -> JobQueue:
+        """Another studio on the same data folder."""
+        return JobQueue(self._make, PictureStore(self.folder.parent), lambda: self.folder, JobStore(self.path))
 
     def _make(self) -> _Engine:
         self.engines.append(_Engine(self.gate))
@@ -139,6 +153,8 @@ def test_a_users_mistake_is_told_in_its_own_words(stand: _Stand) -> None:
     stand.go()
     failed = stand.final(stand.submit("too large"))
     assert failed.state is JobState.failed
+    assert failed.log is not None
+    assert failed.log.endswith("choose a smaller size.\n")
     assert failed.error == "There is too little memory; choose a smaller size."
 
 
@@ -163,7 +179,7 @@ def test_an_engine_that_cannot_be_made_fails_the_job_only(tmp_path: Path) -> Non
         calls.append(1)
         raise MachineError("The model does not fit; close other programs.")
 
-    queue = JobQueue(make, PictureStore(tmp_path), lambda: tmp_path)
+    queue = JobQueue(make, PictureStore(tmp_path), lambda: tmp_path, JobStore(tmp_path / "jobs"))
     request = RenderRequest(scene=Scene(prompt="a dog"), settings=resolve_settings("nano"))
     for _ in range(2):
         job = queue.submit(request, "Dog")
@@ -197,22 +213,151 @@ def test_many_watchers_see_the_same_and_watching_changes_nothing(stand: _Stand) 
     assert stand.final(job).state is JobState.done
 
 
-def test_closing_cancels_everything_and_takes_no_more(tmp_path: Path) -> None:
+def test_closing_keeps_everything_for_the_next_start_and_takes_no_more(tmp_path: Path) -> None:
     stand = _Stand(tmp_path)
-    running, waiting = stand.submit("a dog"), stand.submit("a dog")
-    stand.until(running, lambda now: now.state is JobState.running)
-    stand.go(100)
-    assert stand.queue.close(10)
-    final = {JobState.cancelled, JobState.done}
-    assert {stand.final(running).state, stand.final(waiting).state} <= final
+    running, waiting = stand.submit("a dog"), stand.submit("a cat")
+    stand.go(1)
+    stand.until(running, lambda now: now.preview is not None)
+    closer = threading.Thread(target=stand.queue.close, args=(10,))
+    closer.start()
+    stand.go(1)
+    closer.join(10)
+    assert not closer.is_alive()
     with pytest.raises(UserError, match="start it again"):
         stand.submit("a dog")
+    stand.go(100)
+    stand.queue = stand.open()
+    stand.queue.start()
+    done = [stand.final(job) for job in (running, waiting)]
+    assert [job.state for job in done] == [JobState.done] * 2
+    assert [job.request.scene.prompt for job in done] == ["a dog", "a cat"]
+    assert stand.queue.close(10)
 
 
-def test_old_finished_jobs_are_forgotten(stand: _Stand) -> None:
+def test_a_cancelled_job_begins_anew_and_a_stopped_one_goes_on(stand: _Stand, home: Path) -> None:
+    for keep, begin in ((False, 1), (True, 3)):
+        job = stand.submit("a dog")
+        stand.go(1)
+        stand.until(job, lambda now: now.preview is not None)
+        assert stand.queue.cancel(job.id, keep=keep)
+        stand.go(1)
+        stopped = stand.final(job)
+        assert stopped.state is JobState.cancelled
+        assert stopped.step == (1 if keep else 0)
+        assert bool(list((home / "unfinished").iterdir())) is keep
+        if keep:  # the step that was under way counts, too
+            (home / "unfinished" / f"{job.id}.safetensors").write_text("2")
+        stand.queue.retry(job.id)
+        stand.go(1)
+        seen = stand.until(job, lambda now: now.preview is not None)
+        assert seen.progress is not None
+        assert seen.progress.step == begin
+        stand.go(STEPS - begin)
+        assert stand.final(job).state is JobState.done
+        assert not list((home / "unfinished").iterdir())
+
+
+def test_a_failed_job_keeps_its_scene_its_sentence_and_its_log_and_can_be_tried_again(stand: _Stand) -> None:
+    stand.go(1)
+    failed = stand.final(stand.submit("bug"))
+    assert failed.log is not None
+    assert "RuntimeError: inside" in failed.log
+    with pytest.raises(InputError, match="has begun"):
+        stand.queue.replace(failed.id, failed.request, "x")
+    stand.queue.retry(failed.id)
+    again = stand.until(failed, lambda now: now.state is JobState.running)
+    assert (again.error, again.log, again.request) == (None, None, failed.request)
+    stand.go(1)
+    assert stand.final(failed).state is JobState.failed
+    stand.queue.forget(failed.id)
+    assert stand.queue.job(failed.id) is None
+
+
+def test_a_paused_queue_waits_and_can_be_put_in_order_and_changed(stand: _Stand) -> None:
+    stand.queue.pause(True)
+    jobs = [stand.submit(word) for word in ("a", "b", "c")]
+    stand.queue.move(jobs[2].id, -1)
+    stand.queue.move(jobs[0].id, 9)
+    stand.queue.move(jobs[2].id, -9)
+    assert [job.request.scene.prompt for job in stand.queue.jobs()] == ["c", "b", "a"]
+    changed = RenderRequest(scene=Scene(prompt="b, changed"), settings=jobs[1].request.settings)
+    assert stand.queue.replace(jobs[1].id, changed, "Changed").title == "Changed"
+    assert stand.queue.paused
+    assert all(job.state is JobState.waiting for job in stand.queue.jobs())
+    stand.go(100)
+    stand.queue.pause(False)
+    done = [stand.final(job) for job in stand.queue.jobs()]
+    started = sorted(done, key=lambda job: job.started or 0)
+    assert [job.request.scene.prompt for job in started] == ["c", "b, changed", "a"]
+
+
+def test_a_full_disk_holds_the_queue_and_it_goes_on_when_there_is_room(
+    stand: _Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studio.jobs._PAUSES_S", (0.05,))
+    stand.go(1)
+    job = stand.submit("a dog")
+    stand.until(job, lambda now: now.preview is not None)
+    stand.engines[0].disk_full = True
+    stand.go(1)
+    stand.until(job, lambda now: now.state is JobState.waiting)
+    while not stand.queue.trouble:
+        stand.queue.wait(stand.queue.version, 1)
+    assert stand.queue.trouble == "The disk is full; free some space."
+    stand.engines[0].disk_full = False
+    stand.go(100)
+    assert stand.final(job).state is JobState.done
+    assert stand.queue.trouble == ""
+
+
+def test_two_studios_on_one_folder_share_the_work_and_see_the_same(
+    stand: _Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studio.jobs._BEAT_S", 0.05)
+    other = stand.open()
+    jobs = [stand.submit("a dog") for _ in range(6)]
+    other.start()
+    stand.go(1)
+    while sum(job.state is JobState.running for job in other.jobs()) < 2:
+        other.wait(other.version, 1)
+    mine = [job for job in other.jobs() if job.state is JobState.running]
+    theirs = next(job for job in mine if job.holder == other._holder)
+    assert len({job.id for job in mine}) == 2
+    assert stand.queue.cancel(theirs.id)
+    stand.go(100)
+    done = [stand.final(job) for job in jobs]
+    assert {job.state for job in done if job.id != theirs.id} == {JobState.done}
+    assert len({job.clip.path for job in done if job.clip}) == len([job for job in done if job.clip])
+    assert len(stand.engines) == 2
+    assert other.close(10)
+
+
+def test_who_lost_a_job_stops_and_writes_nothing(stand: _Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studio.jobs._BEAT_S", 0.05)
+    job = stand.submit("a dog")
+    stand.go(1)
+    stand.until(job, lambda now: now.preview is not None)
+    store = JobStore(stand.path)  # another process, which took this one for dead while the computer slept
+    while not store.free(store.hearts()):
+        pass  # a beat came between our look and our hand; the worker stands at its gate and cannot take the job back
+    assert store.claim("elsewhere/1/x", lambda job, _: Path("x.mp4")) is not None
+    running = stand.queue._running
+    assert running is not None
+    assert running.token._event.wait(10)  # noticed at the next beat, long before the step is done
+    stand.go(1)
+    while stand.queue._running is not None:
+        stand.queue.wait(stand.queue.version, 1)
+    now = store.jobs()[0]
+    assert (now.state, now.holder) == (JobState.running, "elsewhere/1/x")
+    store.close()
+
+
+def test_old_finished_jobs_are_forgotten(stand: _Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studio.job_store.KEPT_FINAL_JOBS", 3)
     stand.go(1000)
-    jobs = [stand.submit("a dog") for _ in range(70)]
+    jobs = [stand.submit("a dog") for _ in range(6)]
     stand.final(jobs[-1])
     stand.submit("a dog")
-    assert len(stand.queue.jobs()) <= 61
-    assert stand.queue.job(jobs[0].id) is None
+    assert len(stand.queue.jobs()) == 4
+    assert stand.queue.job(jobs[2].id) is None
+    assert stand.queue.job(jobs[3].id) is not None

@@ -1,4 +1,4 @@
-"""`test`: runs pytest on the groups of tests; pytest's closing line comes last."""
+"""`test`: runs pytest on the groups of tests; its closing line comes last, behind it only the figures of `faults`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def run(args: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "pytest", *folders(root, args.group)]
     if args.rounds is not None:
         command.append(f"--rounds={args.rounds}")
+    if args.group == "faults":
+        command.append("--figures-last")
     code = subprocess.run([*command, *args.pytest_args], cwd=root, stdin=subprocess.DEVNULL).returncode
     if code == _INTERRUPTED:
         raise Cancelled("The tests were interrupted.")

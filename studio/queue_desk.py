@@ -1,0 +1,101 @@
+"""The queue's part of the desk: what a page asks of jobs, and how they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.errors import InputError
+from engine.request import RenderRequest
+from studio import view
+from studio.jobs import Job, JobQueue
+
+Json = dict[str, Any]
+
+_MAX_WAITING_SHOWN = 200
+_MAX_FINAL_SHOWN = 30
+
+
+class QueueDesk:
+    """Answers messages about jobs. `answers` are for the desk, by the name in the message's `do`."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        self.answers: dict[str, Callable[[Json], Json]] = {
+            "cancel": self._cancel,
+            "queue_pause": self._pause,
+            "queue_now": self._now,
+            "queue_retry": self._retry,
+            "queue_move": self._move,
+            "queue_forget": self._forget,
+            "queue_open": self._open,
+            "queue_log": self._log,
+        }
+
+    def place(self, request: RenderRequest, title: str, message: Json) -> Job:
+        """Queue a request, in the place of the waiting job that the message `replaces`, if it names one."""
+        replaced = message.get("replaces")
+        if isinstance(replaced, str) and replaced:
+            return self._queue.replace(replaced, request, title)
+        return self._queue.submit(request, title)
+
+    def show(self) -> Json:
+        """Return the jobs as the page shows them, waiting ones in their order, and how the queue stands."""
+        jobs = self._queue.jobs()
+        live = [job for job in jobs if not job.final]
+        final = sorted((job for job in jobs if job.final), key=lambda job: job.ended or 0.0)
+        return {
+            "jobs": [view.job_view(job) for job in [*final[-_MAX_FINAL_SHOWN:], *live[:_MAX_WAITING_SHOWN]]],
+            "queue": {
+                "paused": self._queue.paused,
+                "trouble": self._queue.trouble,
+                "more": max(0, len(live) - _MAX_WAITING_SHOWN),
+            },
+        }
+
+    def _cancel(self, message: Json) -> Json:
+        return {"cancelled": self._queue.cancel(_id(message), keep=message.get("keep") is True)}
+
+    def _pause(self, message: Json) -> Json:
+        paused = message.get("paused") is True
+        self._queue.pause(paused)
+        return {"paused": paused}
+
+    def _now(self, _message: Json) -> Json:
+        self._queue.try_again_now()
+        return {}
+
+    def _retry(self, message: Json) -> Json:
+        return {"job": self._queue.retry(_id(message)).id}
+
+    def _move(self, message: Json) -> Json:
+        by = message.get("by")
+        if type(by) is not int:
+            raise InputError("The page sent an incomplete message; reload it.")
+        self._queue.move(_id(message), by)
+        return {}
+
+    def _forget(self, message: Json) -> Json:
+        self._queue.forget(_id(message))
+        return {}
+
+    def _open(self, message: Json) -> Json:
+        job = self._job(message)
+        return view.scene_view(job.request.scene, job.title) | {"settings": view.settings_view(job.request.settings)}
+
+    def _log(self, message: Json) -> Json:
+        job = self._job(message)
+        return {"name": f"render-{job.id}.txt", "text": job.log or "This render wrote no log."}
+
+    def _job(self, message: Json) -> Job:
+        job = self._queue.job(_id(message))
+        if job is None:
+            raise InputError("This render is no longer in the queue; look at the list again.")
+        return job
+
+
+def _id(message: Json) -> str:
+    job_id = message.get("job")
+    if not isinstance(job_id, str):
+        raise InputError("The page sent an incomplete message; reload it.")
+    return job_id

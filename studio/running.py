@@ -1,0 +1,69 @@
+"""The one job that this process renders at the moment, with what only this process knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from engine.cancel import CancelToken
+from engine.events import Event, Preview, Progress
+from engine.pictures import PictureStore
+from engine.request import RenderRequest
+from studio.job_store import Job, JobState, Wish
+
+
+class RenderEngine(Protocol):
+    """What the worker needs of `engine.runtime.Engine`."""
+
+    def render(
+        self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path, *, resume: Path
+    ) -> Iterator[Event]: ...
+
+
+class Running:
+    """A job from its claim to its end: `job` carries progress and preview, `token` stops it, `wish` says why.
+
+    `lost`: another process has taken it over. Whoever uses it holds the queue's lock.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.token = CancelToken()
+        self.wish = Wish.go_on
+        self.lost = False
+
+    def show(self, progress: Progress | None, preview: Preview | None) -> None:
+        """Take in what the engine says."""
+        self.job = replace(self.job, progress=progress or self.job.progress, preview=preview or self.job.preview)
+
+    def hear(self, wish: Wish | None) -> None:
+        """Take in what is asked of the job; None: it is ours no longer."""
+        self.lost = wish is None
+        if wish is Wish.go_on:
+            return
+        self.wish = wish or Wish.go_on
+        self.token.cancel()
+
+    @property
+    def step(self) -> int:
+        """The steps that can be counted on after a kill, as far as this process knows."""
+        progress = self.job.progress
+        if progress is None:
+            return self.job.step
+        if progress.stage == "denoise":
+            return progress.step
+        written = progress.stage in ("decode", "write")
+        return self.job.request.settings.num_inference_steps if written else self.job.step
+
+
+def with_progress(job: Job, running: Running | None) -> Job:
+    """Return a stored job with the progress that is known of it: our own render's, else the last step written down."""
+    if running is not None and running.job.id == job.id and job.state is JobState.running:
+        return replace(job, progress=running.job.progress, preview=running.job.preview)
+    if not job.step:
+        return job
+    num_steps = job.request.settings.num_inference_steps
+    told = Progress(stage="denoise", step=min(job.step, num_steps), num_steps=num_steps, seconds_left=None)
+    return replace(job, progress=told)

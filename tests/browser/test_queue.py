@@ -1,0 +1,166 @@
+"""The queue on the page: held, put in order, changed, tried again, and still there after the studio was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.acts import press_render
+from tests.browser.scenes import PROMPT, write_pair
+from tests.browser.serving import start_server, stop_server
+from tests.browser.test_render import render_slowly, status
+from tests.browser.tiny_engine import SLOW, TOO_BIG
+
+
+def queue(page: Page) -> Locator:
+    """Return the list of what is still to be done."""
+    return page.get_by_role("list", name="Queue")
+
+
+def rows(page: Page) -> Locator:
+    """Return its rows."""
+    return queue(page).get_by_role("listitem")
+
+
+def queue_one(page: Page, seed: int) -> None:
+    """Put what is on the page into the queue with a seed of its own, and wait for its row."""
+    page.get_by_label("Keep this seed").check()
+    page.get_by_label("Seed", exact=True).fill(str(seed))
+    page.get_by_role("region", name="Render").locator("button.main").click()
+    expect(queue(page)).to_contain_text(f"seed {seed}")
+
+
+def seeds(page: Page) -> list[str]:
+    """Return the seeds of the waiting rows in their order."""
+    titles = queue(page).locator("[data-state=waiting] b").all_inner_texts()
+    return [title.rsplit(" ", 1)[1] for title in titles]
+
+
+def hold(page: Page) -> None:
+    """Pause the queue."""
+    page.get_by_role("button", name="Pause queue").click()
+    page.get_by_text("The queue is paused").wait_for()
+
+
+def test_a_held_queue_is_put_in_order_with_the_keyboard_and_goes_on(page: Page, open_page: Callable[..., Page]) -> None:
+    hold(page)
+    for seed in (101, 102, 103):
+        queue_one(page, seed)
+    assert page.locator(".queue .job img").first.get_attribute("src", timeout=1000)
+    up = page.get_by_role("button", name="Move up “Test pair”, seed 103")
+    up.focus()
+    page.keyboard.press("Enter")
+    expect(rows(page).nth(1)).to_contain_text("seed 103")
+    expect(up).to_be_focused()  # so that it can be pressed again
+    page.keyboard.press("Enter")
+    expect(rows(page).nth(0)).to_contain_text("seed 103")
+    page.get_by_role("button", name="Move down “Test pair”, seed 101").click()
+    expect(rows(page).nth(2)).to_contain_text("seed 101")
+    assert seeds(page) == ["103", "102", "101"]
+    other = open_page()
+    expect(rows(other)).to_have_count(3)
+    assert seeds(other) == ["103", "102", "101"]
+    other.get_by_role("button", name="Resume queue").click()
+    expect(rows(page)).to_have_count(0)
+    expect(page.locator(".facts").first).to_contain_text("seed 101")
+    page.get_by_text("Earlier renders").click()
+    earlier = page.get_by_role("list", name="Earlier renders").get_by_role("listitem")
+    expect(earlier.nth(0)).to_contain_text("seed 101")
+    expect(earlier.nth(2)).to_contain_text("seed 103")
+    count = earlier.count()
+    page.get_by_role("button", name="Remove “Test pair”, seed 102 from the list").click()
+    expect(earlier).to_have_count(count - 1)
+
+
+def test_a_waiting_render_is_edited_in_its_place(page: Page) -> None:
+    hold(page)
+    for seed in (201, 202):
+        queue_one(page, seed)
+    page.get_by_role("textbox", name="Prompt").fill(f"{PROMPT} Something else.")
+    page.get_by_role("button", name="Edit “Test pair”, seed 201").click()
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(PROMPT)
+    page.get_by_text("You are changing “Test pair”").wait_for()
+    page.get_by_role("textbox", name="Prompt").fill(f"{PROMPT} A change.")
+    page.get_by_label("Seed", exact=True).fill("299")
+    page.get_by_role("button", name="Save to the queue").click()
+    expect(rows(page).nth(0)).to_contain_text("seed 299")
+    assert seeds(page) == ["299", "202"]
+    expect(page.get_by_role("button", name="Render", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Edit “Test pair”, seed 299").click()
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(f"{PROMPT} A change.")
+    page.get_by_role("button", name="Leave it as it was").click()
+    expect(page.get_by_role("button", name="Render", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Resume queue").click()
+    expect(rows(page)).to_have_count(0)
+
+
+def test_a_failed_render_stays_with_its_sentence_and_leaves_the_rest(page: Page) -> None:
+    prompt = page.get_by_role("textbox", name="Prompt")
+    hold(page)
+    prompt.fill(f"{PROMPT} This {TOO_BIG}.")
+    queue_one(page, 301)
+    prompt.fill(PROMPT)
+    queue_one(page, 302)
+    page.get_by_role("button", name="Resume queue").click()
+    expect(page.locator(".facts").first).to_contain_text("seed 302")
+    failed = queue(page).locator("[data-state=failed]")
+    expect(failed).to_contain_text("choose a smaller one")
+    with page.expect_download() as download:
+        failed.get_by_role("button", name="Save the log").click()
+    assert "choose a smaller one" in Path(download.value.path()).read_text(encoding="utf-8")
+    failed.get_by_role("button", name="Open the scene").click()
+    expect(prompt).to_have_value(f"{PROMPT} This {TOO_BIG}.")
+    failed.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("region", name="Render")).to_have_attribute("data-state", "failed")
+    expect(failed).to_have_count(1)
+    failed.get_by_role("button", name="Remove").click()
+    expect(rows(page)).to_have_count(0)
+
+
+def test_a_stopped_render_goes_on_from_its_step(page: Page) -> None:
+    render_slowly(page)
+    page.locator(".stage img").wait_for()
+    page.get_by_role("button", name="Stop for now").click()
+    expect(page.locator(".status")).to_contain_text("Stopped after step")
+    reached = int(status(page).rstrip(".").rsplit(" ", 1)[1])
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(".status .line")).to_contain_text("step")
+    page.wait_for_function(
+        "least => { const said = document.querySelector('.status .line').innerText.match(/step (\\d+) of/);"
+        " return said && Number(said[1]) >= least; }",
+        arg=reached,
+    )
+    assert int(status(page).split("step ")[1].split()[0]) < reached + 40
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".status")).to_contain_text("Cancelled")
+
+
+def test_a_killed_studio_has_its_queue_again_and_goes_on(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    write_pair(tmp_path / "presets" / "test-pair")
+    process, first = start_server(tmp_path, "--port", "8870")
+    page = open_page(server=first)
+    page.get_by_role("radio", name="Test pair").check(force=True)
+    page.get_by_role("region", name="Cast").get_by_text("Test pair", exact=True).wait_for()
+    page.get_by_role("textbox", name="Prompt").fill(f"{PROMPT} They move {SLOW}.")
+    page.get_by_label("Steps").fill("24")
+    press_render(page)
+    queue_one(page, 402)
+    page.wait_for_function("document.querySelector('.status .line').innerText.match(/step ([5-9]|1\\d) of/)")
+    page.close()  # before its server: a page that finds nobody complains
+    process.kill()
+    process.wait()
+    process, second = start_server(tmp_path, "--port", "8870")
+    try:
+        page = open_page(server=second)
+        expect(page.get_by_role("region", name="Render")).to_have_attribute("data-state", "running")
+        page.wait_for_function("document.querySelector('.status .line').innerText.match(/step/)")
+        assert int(status(page).split("step ")[1].split()[0]) >= 5
+        expect(rows(page).filter(has_text="seed 402")).to_have_count(1)
+        expect(rows(page)).to_have_count(0)
+        page.close()
+    finally:
+        assert stop_server(process) == 0
+    assert len(list((tmp_path / "clips").glob("*.mp4"))) == 2
+    assert not list((tmp_path / "unfinished").iterdir())
