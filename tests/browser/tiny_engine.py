@@ -10,16 +10,18 @@ import io
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from engine.clip import ClipWriter
 from PIL import Image
 
 from engine import __version__
 from engine.cancel import CancelToken
+from engine.clip import ClipWriter
 from engine.errors import MachineError
 from engine.events import Event, Finished, Preview, Progress
+from engine.masks.programs import BUILT_IN
 from engine.pictures import PictureStore, RgbArray, model_picture, prepare_reference
 from engine.portable import make_recipe
 from engine.request import Clip, RenderRequest
@@ -89,5 +91,9 @@ def _webp(frames: list[RgbArray]) -> bytes:
 
 if __name__ == "__main__":
     options = build_parser().parse_args()
-    tiny = Backend(make_engine=TinyEngine, missing_weights=lambda _: None)
+    tiny = Backend(
+        make_engine=TinyEngine,
+        missing_weights=lambda _: None,
+        cutters=lambda: (replace(BUILT_IN, module="tests.browser.slow_cutter", arguments=()),),
+    )
     sys.exit(serve(options.port, options.host, not options.no_browser, options.window, backend=tiny))
