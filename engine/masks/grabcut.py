@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from engine.masks.components import components
 from engine.masks.cutter import BoolArray, Guess, Prompts, SoftArray
 from engine.masks.gestures import Box, Click
 from engine.pictures import MaskArray, PictureId, RgbArray
@@ -45,7 +46,7 @@ class GrabCut:
         """Return the picture in the colour space in which distances mean something."""
         smooth = cv2.bilateralFilter(np.ascontiguousarray(rgb), 5, 40, 3)
         lab = cv2.cvtColor(smooth.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
-        lab = lab.astype(np.float32) * np.float32((_SHADING, 1, 1))
+        lab = lab.astype(np.float32) * np.array((_SHADING, 1, 1), np.float32)
         return _Prepared(np.ascontiguousarray(rgb), lab)
 
     def mask(self, prepared: _Prepared, prompts: Prompts, before: Guess | None) -> Guess:
@@ -57,7 +58,8 @@ class GrabCut:
             cv2.setRNGSeed(1)  # its colour clusters begin at random
             rounds = 2 if before is None else 1
             background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-            cv2.grabCut(prepared.rgb, labels, None, background, foreground, rounds, cv2.GC_INIT_WITH_MASK)
+            # the rectangle counts for nothing where there are labels
+            cv2.grabCut(prepared.rgb, labels, (0, 0, 1, 1), background, foreground, rounds, cv2.GC_INIT_WITH_MASK)
             kept = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
         return Guess(soft=_without_specks(kept, seeds | known, prompts.box).astype(np.float32))
 
@@ -106,19 +108,18 @@ def _alike(lab: SoftArray, column: int, row: int, distance: float) -> BoolArray:
     around = lab[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].reshape(-1, 3)
     near = np.linalg.norm(lab - np.median(around, axis=0), axis=2) < distance
     near[row, column] = True
-    _, parts = cv2.connectedComponents(near.astype(np.uint8), connectivity=4)
+    parts, _ = components(near, diagonal=False)
     return parts == parts[row, column]
 
 
 def _without_specks(kept: BoolArray, wanted: BoolArray, box: Box | None) -> BoolArray:
     """Only the connected parts that were asked for: those under `wanted`; with a box, all larger ones, too."""
-    count, parts, facts, _ = cv2.connectedComponentsWithStats(kept.astype(np.uint8), connectivity=8)
-    if count <= 1:
+    parts, areas = components(kept, diagonal=True)
+    if areas.size <= 1:
         return kept
-    asked = np.zeros(count, dtype=np.bool_)
+    asked = np.zeros(areas.size, dtype=np.bool_)
     asked[np.unique(parts[wanted & kept])] = True
     if box is not None:
-        areas = facts[:, cv2.CC_STAT_AREA]
         asked |= areas >= _SPECK * areas[1:].max()
     asked[0] = False
     return asked[parts]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engine.masks.components import components
 from engine.masks.cutter import BoolArray, SoftArray
 from engine.masks.gestures import Click, Gesture, Stroke
 from engine.pictures import MaskArray, RgbArray
@@ -64,11 +66,10 @@ def _linear_terms(soft: SoftArray, rgb: RgbArray) -> npt.NDArray[np.float32]:
     """[h, w, 4]: the three factors and the constant of the colour guided filter at the rough mask's size."""
     small = cv2.resize(rgb, soft.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
 
-    def mean(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def mean(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         return cv2.blur(values, (2 * _RADIUS + 1, 2 * _RADIUS + 1), borderType=cv2.BORDER_REPLICATE).astype(np.float32)
 
     colour, kept = mean(small), mean(soft)
-    # cv2.blur takes at most four channels, so the nine products go by rows of the matrix
     spread = np.stack([mean(small * small[:, :, i : i + 1]) for i in range(3)], axis=2)
     spread -= colour[:, :, :, None] * colour[:, :, None, :]
     spread += np.float32(_EPSILON) * np.eye(3, dtype=np.float32)
@@ -99,8 +100,8 @@ def _draw(area: MaskArray, stroke: Stroke, scale: float) -> None:
 
 def fill_holes(mask: BoolArray, steps: Iterable[Gesture], scale: float) -> BoolArray:
     """The mask without holes, but for those that a user made: an exclude click inside, or touched by the eraser."""
-    count, parts = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
-    hole = np.ones(count, dtype=np.bool_)
+    parts, areas = components(~mask, diagonal=False)
+    hole = np.ones(areas.size, dtype=np.bool_)
     hole[0] = False  # the mask itself
     for edge in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
         hole[np.unique(edge)] = False

@@ -6,6 +6,7 @@ by the picture's content, so the second time costs nothing. A click then takes t
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
 from collections.abc import Callable, Generator
@@ -282,15 +283,9 @@ def _torchvision() -> Generator[None]:
     torchvision's wheel fails beside another build of torch than its own, and once it is there other libraries stumble
     over it; so it is used only where it works already. The two functions that are called are the real thing on Pillow.
     """
-    try:
-        import torchvision.ops.boxes
-        import torchvision.transforms.functional  # noqa: F401  # pyright: ignore[reportMissingImports]
-
+    if _torchvision_works():
         yield
         return
-    except (ImportError, RuntimeError):  # not there, or made for another torch
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
     modules = {
         name: types.ModuleType(name)
         for name in (
@@ -307,6 +302,17 @@ def _torchvision() -> Generator[None]:
     finally:
         for name in modules:
             sys.modules.pop(name, None)
+
+
+def _torchvision_works() -> bool:
+    try:
+        for name in ("torchvision.ops.boxes", "torchvision.transforms.functional"):
+            importlib.import_module(name)
+    except (ImportError, RuntimeError):  # not there, or made for another torch
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        return False
+    return True
 
 
 def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engine.masks.components import components
 from engine.masks.cutter import BoolArray, Cutter, Guess, Prompts, SoftArray
 from engine.masks.gestures import Box, Click, Gesture, Gestures, Stroke
 from engine.masks.refine import enlarge, feathered, fill_holes, paint
@@ -173,8 +174,8 @@ class Workpiece:
         where = np.zeros(kept.shape, dtype=np.bool_)
         for include in (True, False):
             change = now & ~kept if include else kept & ~now
-            count, parts = cv2.connectedComponents(change.astype(np.uint8), connectivity=8)
-            taken = np.zeros(count, dtype=np.bool_)
+            parts, areas = components(change, diagonal=True)
+            taken = np.zeros(areas.size, dtype=np.bool_)
             for click in fresh:
                 if click.include is include:
                     small = self._small_click(click)

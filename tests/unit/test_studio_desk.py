@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -199,3 +200,16 @@ def test_a_fault_of_the_program_is_logged_and_told_plainly(stand: _Stand, caplog
     assert set(answer) == {"error"}
     assert "Traceback" not in answer["error"]
     assert "Traceback" in caplog.text
+
+
+def test_a_cut_out_goes_into_the_scene(stand: _Stand, scene: dict[str, Any]) -> None:
+    coat = scene["subjects"][0]["attributes"][0]
+    mask = np.zeros((20, 20), dtype=np.uint8)
+    mask[5:9, 5:9] = 255
+    kept = PictureStore(stand.home / "pictures").add_mask(mask)
+    message = {"scene": scene, "prompt": WORDS, "title": "T", "reference": coat["id"]}
+    answer = stand.ask(do="set_mask", mask=kept, **message)
+    assert answer["scene"]["subjects"][0]["attributes"][0] == {**coat, "mask": kept}
+    assert f"mask={kept}" in answer["owners"][0]["references"][1]["picture"]
+    assert "cut the picture out again" in stand.ask(do="set_mask", mask="0" * 64, **message)["error"]
+    assert "cut_open" not in stand.desk._answers  # what cuts is given to the desk, not made by it

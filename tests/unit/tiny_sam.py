@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +16,10 @@ def tiny_state(seed: int = 3) -> dict[str, torch.Tensor]:
     with _torchvision():
         from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
     torch.manual_seed(seed)
+    norm: Any = partial(torch.nn.LayerNorm, eps=1e-6)
     sam = Sam(
         image_encoder=ImageEncoderViT(
-            depth=2, embed_dim=32, img_size=256, mlp_ratio=2, norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            depth=2, embed_dim=32, img_size=256, mlp_ratio=2, norm_layer=norm,
             num_heads=2, patch_size=16, qkv_bias=True, use_rel_pos=True, global_attn_indexes=(1,), window_size=6,
             out_chans=32,
         ),
