@@ -191,11 +191,13 @@ def model_picture(reference: Reference, store: PictureStore) -> RgbArray:
     keeps its surroundings; a background stays whole, white outside its mask. Without a mask the picture stays as it is.
     """
     rgb = store.load(reference.image)
-    if reference.mask is None:
-        return rgb
-    mask = store.load_mask(reference.mask)
+    return rgb if reference.mask is None else masked(reference.role, rgb, store.load_mask(reference.mask))
+
+
+def masked(role: Role, rgb: RgbArray, mask: MaskArray) -> RgbArray:
+    """What `model_picture` does with a mask. Raises `PictureError` as `cut_out` does."""
     x0, y0, x1, y1 = mask_box(rgb, mask)
-    match reference.role:
+    match role:
         case Role.face:
             return np.ascontiguousarray(rgb[y0:y1, x0:x1])
         case Role.background:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.errors import WeightsError
+from engine.masks.process import CutterProgram
+from engine.masks.programs import installed_cutters
 from engine.weights import locate
 from studio.running import RenderEngine
 
@@ -13,10 +15,11 @@ from studio.running import RenderEngine
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """`make_engine` is called in the worker thread. `missing_weights` answers with the sentence that says how to get an
-    engine's weights, None where they are installed."""
+    engine's weights, None where they are installed. `cutters` are those that can be used, the best first."""
 
     make_engine: Callable[[], RenderEngine]
     missing_weights: Callable[[str], str | None]
+    cutters: Callable[[], tuple[CutterProgram, ...]] = installed_cutters
 
 
 def installed_backend() -> Backend:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from engine.pictures import PictureStore
 from engine.request import RenderRequest
 from engine.sources import Source, load_source
 from studio import view
-from studio.draft import FieldError, edit_prompt, mark_words, parse_scene, settings_from
+from studio.draft import FieldError, edit_prompt, mark_words, parse_scene, set_mask, settings_from
 from studio.jobs import JobQueue, JobState
 from studio.library import ClipEntry, Library, PresetEntry, spoken
 from studio.queue_desk import QueueDesk
@@ -32,7 +32,10 @@ _NEWS_S = 0.4
 
 
 class Desk:
-    """Answers the page. `local`: the page runs on this machine's loopback, so paths of this machine may be typed."""
+    """Answers the page. `local`: the page runs on this machine's loopback, so paths of this machine may be typed.
+
+    `more` answers what other parts of the studio are asked, by the name of the message.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class Desk:
         missing_weights: Callable[[str], str | None],
         save: Callable[[Path, str, bool], Path],
         formats: tuple[tuple[str, str], ...],
+        more: Mapping[str, Callable[[Json], Json]] | None = None,
     ) -> None:
         self._queue = queue
         self._jobs = QueueDesk(queue)
@@ -66,6 +70,8 @@ class Desk:
             "clips": self._clips,
             "save": self._save,
             **self._jobs.answers,
+            "set_mask": self._set_mask,
+            **(more or {}),
         }
 
     def ask(self, message: Any) -> Json:
@@ -141,6 +147,13 @@ class Desk:
         if type(start) is not int or type(end) is not int:
             raise InputError("The page sent an incomplete message; reload it.")
         return view.scene_view(mark_words(scene, _text(message, "reference"), start, end), _text(message, "title"))
+
+    def _set_mask(self, message: Json) -> Json:
+        scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
+        mask = _text(message, "mask")
+        if mask not in self._pictures:
+            raise PictureError("The mask is no longer there; cut the picture out again.")
+        return view.scene_view(set_mask(scene, _text(message, "reference"), mask), _text(message, "title"))
 
     # -- rendering -----------------------------------------------------------------------------------------------------
 

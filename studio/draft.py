@@ -10,8 +10,9 @@ from typing import Any
 from engine.codec import from_json
 from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError
+from engine.pictures import PictureId
 from engine.request import RenderSettings
-from engine.scene import MAX_PROMPT_CHARS, PromptSpan, Scene
+from engine.scene import MAX_PROMPT_CHARS, PromptSpan, Reference, Scene
 
 _NEW_SEED_RANGE = 2**31
 
@@ -77,6 +78,27 @@ def mark_words(scene: Scene, reference: str, start: int, end: int) -> Scene:
     span = PromptSpan(start=first, end=first + len(marked.strip()), target=reference)
     spans = tuple(dict.fromkeys([*scene.spans, span]))
     return dataclasses.replace(scene, spans=spans, unbound=tuple(one for one in scene.unbound if one != reference))
+
+
+def set_mask(scene: Scene, reference: str, mask: PictureId) -> Scene:
+    """Return the scene in which a reference is cut out by `mask`; `InputError` if there is no such reference."""
+    if all(one.id != reference for one in scene.references()):
+        raise InputError("This picture is no longer in the scene; choose the scene again.")
+
+    def cut(one: Reference) -> Reference:
+        return dataclasses.replace(one, mask=mask) if one.id == reference else one
+
+    subjects = tuple(
+        dataclasses.replace(
+            subject,
+            face=None if subject.face is None else cut(subject.face),
+            attributes=tuple(cut(one) for one in subject.attributes),
+        )
+        for subject in scene.subjects
+    )
+    background = None if scene.background is None else cut(scene.background)
+    objects = tuple(cut(one) for one in scene.objects)
+    return dataclasses.replace(scene, subjects=subjects, objects=objects, background=background)
 
 
 def settings_from(chosen: Mapping[str, Any]) -> RenderSettings:

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import InputError, PictureError, UserError
 from engine.files import output_error
+from engine.masks.kept import view_path
 from engine.picture_decoding import ENDINGS
 from engine.pictures import PictureStore
 from studio.instance import ANY_HOST, HELLO, hello
@@ -71,6 +72,13 @@ def routes(
         # the name is a digest of the content, so it can be kept for good
         return _file(path, "image/webp", {"Cache-Control": "private, max-age=31536000, immutable"})
 
+    def view(request: Request) -> Response:
+        name = request.path_params["picture"]
+        if name not in pictures:
+            return _missing()
+        # made when the picture was opened for cutting; the name is a digest of the content
+        return _file(view_path(name), "image/webp", {"Cache-Control": "private, max-age=31536000, immutable"})
+
     def media(folder: Callable[[], Path]) -> Callable[[Request], Response]:
         def answer(request: Request) -> Response:
             name = file_name(request.path_params["name"])
@@ -98,6 +106,7 @@ def routes(
     return [
         Route(HELLO, greet),
         Route("/studio/picture/{picture}", picture),
+        Route("/studio/view/{picture}", view),
         Route("/studio/clip/{name}", media(clips)),
         Route("/studio/export/{name}", media(exports)),
         Route("/studio/folder", folder, methods=["POST"]),

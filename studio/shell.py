@@ -12,6 +12,7 @@ from engine.errors import MachineError
 from engine.paths import cache_dir, clips_dir, jobs_file, pictures_dir
 from engine.pictures import PictureStore
 from studio.backend import Backend
+from studio.cutting import Cutting
 from studio.desk import Desk
 from studio.formats import FORMATS, save_as
 from studio.job_store import JobStore
@@ -32,6 +33,7 @@ class Shell:
         self._key = key
         self._pictures = PictureStore(pictures_dir())
         self._queue = JobQueue(backend.make_engine, self._pictures, clips_dir, JobStore(jobs_file()))
+        self._cutting = Cutting(backend.cutters, self._pictures)
         self._desk = Desk(
             queue=self._queue,
             library=Library(self._pictures),
@@ -40,6 +42,7 @@ class Shell:
             missing_weights=backend.missing_weights,
             save=save_export,
             formats=FORMATS,
+            more=self._cutting.answers,
         )
         self._blocks = page(self._desk.ask)
 
@@ -61,6 +64,7 @@ class Shell:
     def close(self) -> None:
         """Stop what renders, to go on at the next start; wait for the worker, stop the server."""
         self._queue.close()
+        self._cutting.close()
         self._blocks.close(verbose=False)
 
     def _launch(self, port: int) -> None:

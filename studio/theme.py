@@ -20,11 +20,11 @@ def theme() -> themes.Base:
 
 
 def style() -> str:
-    """Return the page's style sheet."""
-    return (WEB / "page.css").read_text(encoding="utf-8")
+    """Return the page's style sheet: its parts in order."""
+    return "\n".join((WEB / f"{part}.css").read_text(encoding="utf-8") for part in ("page", "cutter"))
 
 
 def script() -> str:
     """Return the page's script: its parts in one function scope, in the order in which they build on one another."""
-    parts = ("dom", "scene", "settings", "queue", "run", "clips", "page")
+    parts = ("dom", "cutter_stage", "cutter", "scene", "settings", "queue", "run", "clips", "page")
     return "\n".join((WEB / f"{part}.js").read_text(encoding="utf-8") for part in parts)

@@ -27,7 +27,8 @@ class CatalogueFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
-    """The weights of one engine. `repository` is its Hugging Face name, empty for weights that come with the
+    """The weights of one engine, or of a helper. `repository` is its Hugging Face name; `address` is where its
+    publisher keeps the files instead, which are then used as they are. Both are empty for weights that come with the
     program."""
 
     name: str
@@ -37,6 +38,12 @@ class CatalogueEntry:
     licence_note: str
     repository: str
     files: tuple[CatalogueFile, ...]
+    address: str = ""
+
+    @property
+    def builtin(self) -> bool:
+        """Whether they come with the program."""
+        return not self.repository and not self.address
 
     @property
     def approximate_bytes(self) -> int:
@@ -69,6 +76,23 @@ _ENTRIES = (
             CatalogueFile(name="umt5-xxl/", purpose="the tokenizer", approximate_bytes=21_400_000),
             CatalogueFile(name="vae.pth", purpose="the VAE", approximate_bytes=508_000_000),
             CatalogueFile(name="config.json", purpose="the network's settings", approximate_bytes=1_000),
+        ),
+    ),
+    CatalogueEntry(
+        name="segment-anything",
+        title="Segment Anything ViT-B",
+        purpose="Cuts people, clothes and things out of pictures; optional, there is a built-in cutter.",
+        licence="Apache-2.0",
+        licence_note="Published by Meta AI.",
+        repository="",
+        address="https://dl.fbaipublicfiles.com/segment_anything/",
+        files=(
+            CatalogueFile(
+                name="sam_vit_b_01ec64.pth",
+                purpose="the network",
+                approximate_bytes=375_042_383,
+                sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+            ),
         ),
     ),
 )

@@ -21,8 +21,8 @@ from engine.events import Progress
 from engine.weights.catalogue import CatalogueEntry
 from engine.weights.files import check_space, explained, state_of, write_json
 from engine.weights.hub import Hub, RemoteFile, RemoteListing
+from engine.weights.records import DOWNLOAD_NAME
 
-RECORD_NAME = "download.json"
 _PARTIAL = ".part"
 # The converted network and its checkpoint differ by whatever training left in it: this much is kept of the checkpoint.
 _CONVERTED_NETWORK_BYTES = 5_800_000_000
@@ -49,8 +49,9 @@ def download(
     """Bring all files of an entry together and verify them by size and digest.
 
     `source` is a folder with files under their published names, or a single one of them. A complete folder is used
-    where it is; otherwise its files are linked into `folder` (copied where links are impossible) and only the rest is
-    fetched. An interrupted download goes on at the byte where it stopped. Progress counts bytes.
+    where it is, if its files are to be converted. Otherwise its files are linked into `folder` (copied where links are
+    impossible) and only the rest is fetched. An interrupted download goes on at the byte where it stopped. Progress
+    counts bytes.
 
     Raises `OutputError` (space, not writable), `WeightsError` (hub out of reach, damaged or foreign files),
     `InputError` (no such source), `Cancelled`.
@@ -71,7 +72,7 @@ def download(
     if source is not None and not own:
         names = ", ".join(file.name for file in wanted.files)
         raise InputError(f"{source} holds none of the published files ({names}): check the path after --from.")
-    if source is not None and source.is_dir() and len(own) == len(files):
+    if source is not None and source.is_dir() and len(own) == len(files) and not wanted.address:
         job.begin(sum(file.size_bytes for file in files))
         for file in files:
             job.check_own(file, own[file.path])
@@ -107,7 +108,10 @@ class _Job:
         to_fetch = [file for file in missing if file.path not in own]
         arrived = sum(max(_size(self._partial(file)), _size(self._folder / file.path)) for file in to_fetch)
         to_store = sum(file.size_bytes for file in to_fetch) - arrived + self._copies(missing, own)
-        check_space(self._folder, to_store + _converted_bytes(files), "The download with its one-time conversion")
+        if self._wanted.address:  # used as they are
+            check_space(self._folder, to_store, "The download")
+        else:
+            check_space(self._folder, to_store + _converted_bytes(files), "The download with its one-time conversion")
         self.begin(sum(file.size_bytes for file in files))
         self._done = self._total - sum(file.size_bytes for file in missing)
         with explained(self._folder):
@@ -207,7 +211,7 @@ class _Job:
 
     def _write_record(self, *, complete: bool) -> None:
         record = {"repository": self._wanted.repository, "revision": self._revision, "complete": complete}
-        write_json(self._folder / RECORD_NAME, {**record, "files": self._verified})
+        write_json(self._folder / DOWNLOAD_NAME, {**record, "files": self._verified})
 
 
 def _wanted_files(wanted: CatalogueEntry, listing: RemoteListing) -> tuple[RemoteFile, ...]:
@@ -270,7 +274,7 @@ def _seen(path: Path) -> dict[str, Any]:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
-        return cast("dict[str, Any]", dict(json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))))
+        return cast("dict[str, Any]", dict(json.loads((folder / DOWNLOAD_NAME).read_text(encoding="utf-8"))))
     except (OSError, ValueError, TypeError, RecursionError):
         # Nothing was verified yet, or the record is lost: then the files are checked again.
         return {}

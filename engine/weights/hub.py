@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from engine.errors import WeightsError
+from engine.weights.catalogue import CatalogueEntry
 from engine.weights.files import explained
 
 _ATTEMPTS = 4
@@ -89,37 +91,70 @@ class HuggingFaceHub:
         self, repository: str, revision: str, file: RemoteFile, target: Path, on_bytes: Callable[[int], None]
     ) -> None:
         from huggingface_hub import hf_hub_url
-
-        # Of whichever HTTP library huggingface_hub is built on.
-        from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+        from huggingface_hub.utils import build_hf_headers
 
         url = hf_hub_url(repository, file.path, revision=revision, endpoint=self._endpoint)
-        with explained(target):
-            target.touch()
-        for attempt in count():
-            present = target.stat().st_size
-            try:
-                with _network_errors(repository):
-                    _stream(url, file.size_bytes, target, on_bytes)
-                return
-            except WeightsError as error:
-                arrived = target.stat().st_size > present
-                worth_it = _is_passing(error.__cause__) if isinstance(error.__cause__, HTTPError) else False
-                if not worth_it or (attempt >= _ATTEMPTS and not arrived):
-                    raise
-                time.sleep(1 if arrived else min(2**attempt, 8))
+        _fetch(url, build_hf_headers(), repository, file, target, on_bytes)
 
 
-def _stream(url: str, size_bytes: int, target: Path, on_bytes: Callable[[int], None]) -> None:
+class PublishedFiles:
+    """`Hub` for files at a plain address, whose sizes and digests are known beforehand. Nobody is told a token."""
+
+    def __init__(self, wanted: CatalogueEntry) -> None:
+        self._wanted = wanted
+
+    def listing(self, repository: str) -> RemoteListing:
+        """What the catalogue says; asks nobody."""
+        files = tuple(
+            RemoteFile(path=file.name, size_bytes=file.approximate_bytes, sha256=file.sha256, git_sha1=None)
+            for file in self._wanted.files
+        )
+        return RemoteListing(revision="published", files=files)
+
+    def fetch(
+        self, repository: str, revision: str, file: RemoteFile, target: Path, on_bytes: Callable[[int], None]
+    ) -> None:
+        from huggingface_hub import constants
+
+        where = urlsplit(self._wanted.address).netloc
+        if constants.HF_HUB_OFFLINE:
+            raise WeightsError(f"HF_HUB_OFFLINE forbids to reach {where}: unset it, or use --from with your files.")
+        _fetch(self._wanted.address + file.path, {}, where, file, target, on_bytes)
+
+
+def _fetch(
+    url: str, headers: dict[str, str], name: str, file: RemoteFile, target: Path, on_bytes: Callable[[int], None]
+) -> None:
+    """Append to `target` what it lacks, again and again while that helps; `name` is what sentences call the source."""
+    # Of whichever HTTP library huggingface_hub is built on.
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+
+    with explained(target):
+        target.touch()
+    for attempt in count():
+        present = target.stat().st_size
+        try:
+            with _network_errors(name):
+                _stream(url, headers, file.size_bytes, target, on_bytes)
+            return
+        except WeightsError as error:
+            arrived = target.stat().st_size > present
+            worth_it = _is_passing(error.__cause__) if isinstance(error.__cause__, HTTPError) else False
+            if not worth_it or (attempt >= _ATTEMPTS and not arrived):
+                raise
+            time.sleep(1 if arrived else min(2**attempt, 8))
+
+
+def _stream(url: str, known: dict[str, str], size_bytes: int, target: Path, on_bytes: Callable[[int], None]) -> None:
     """Append to `target` what it lacks, in one request."""
     from huggingface_hub import get_session
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+    from huggingface_hub.utils import hf_raise_for_status
 
     present = target.stat().st_size
     if present >= size_bytes:
         return
     # A compressed answer has no ranges and another length.
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    headers = {**known, "Accept-Encoding": "identity"}
     if present:
         headers["Range"] = f"bytes={present}-"
     with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_S) as response:

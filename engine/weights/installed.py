@@ -17,9 +17,9 @@ from typing import Any, cast
 from engine.errors import InputError, OutputError, WeightsError
 from engine.paths import assets_dir, cache_dir, models_dir
 from engine.prompt_text import shortened
-from engine.weights.catalogue import entry
-from engine.weights.files import FileRecord, explained, record_file, state_of, write_json
-from engine.weights.records import CONVERSION_NAME, read_conversion
+from engine.weights.catalogue import CatalogueEntry, entry
+from engine.weights.files import FileRecord, explained, readable_size, record_file, state_of, write_json
+from engine.weights.records import CONVERSION_NAME, DOWNLOAD_NAME, read_conversion
 
 CARD_NAME = "card.json"
 MODEL_ENTRIES = ("transformer", "text_encoder", "vae", "tokenizer", "scheduler", "model_index.json")
@@ -47,31 +47,29 @@ def locate(engine_name: str) -> Path:
     same; a converted model is checked for missing and truncated files. Raises `WeightsError` that says which command
     helps, `InputError` for an unknown name.
     """
-    folder = model_folder(engine_name)
-    if entry(engine_name).repository:
-        _check_sizes(folder, _converted_files(folder), _LUMOSX_REPAIR)
-    else:
+    folder, wanted = model_folder(engine_name), entry(engine_name)
+    if wanted.builtin:
         _check_builtin(folder)
+    else:
+        _check_sizes(folder, _installed_files(wanted), _repair(wanted))
     return folder
 
 
 def model_folder(engine_name: str) -> Path:
     """Where the engine's model folder is or would be; `InputError` for an unknown name."""
-    return models_dir() / engine_name if entry(engine_name).repository else assets_dir() / engine_name
+    return (assets_dir() if entry(engine_name).builtin else models_dir()) / engine_name
 
 
 def download_folder(engine_name: str) -> Path:
-    """Where the published files of an engine are downloaded to, before they are converted."""
-    return models_dir() / "downloads" / entry(engine_name).name
+    """Where the published files of an engine are downloaded to, before they are converted; those that are used as they
+    are go where they stay."""
+    wanted = entry(engine_name)
+    return model_folder(engine_name) if wanted.address else models_dir() / "downloads" / wanted.name
 
 
 def weights_digest(engine_name: str) -> str:
     """One sha256 over the recorded digests of all files of an engine: names its weights in a clip's recipe."""
-    folder = model_folder(engine_name)
-    if entry(engine_name).repository:
-        digests = {name: record.sha256 for name, record in _converted_files(folder).items()}
-    else:
-        digests = dict(_card_digests(folder))
+    digests = _recorded_digests(entry(engine_name))
     text = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -93,13 +91,11 @@ def verify(engine_name: str, on_bytes: Callable[[int], None] = lambda _: None) -
 
     Raises `WeightsError` naming the first damaged file and how to repair it. `on_bytes` is told what was read.
     """
-    folder = model_folder(engine_name)
-    if entry(engine_name).repository:
-        records = _converted_files(folder)
-        _check_sizes(folder, records, _LUMOSX_REPAIR)
-        digests, repair = {name: record.sha256 for name, record in records.items()}, _LUMOSX_REPAIR
-    else:
-        digests, repair = dict(_card_digests(folder)), _NANO_REPAIR
+    folder, wanted = model_folder(engine_name), entry(engine_name)
+    repair = _repair(wanted)
+    if not wanted.builtin:
+        _check_sizes(folder, _installed_files(wanted), repair)
+    digests = _recorded_digests(wanted)
     for name, digest in digests.items():
         if _digest(folder / name, repair, on_bytes) != digest:
             raise _damaged(folder / name, repair)
@@ -112,14 +108,14 @@ def remove(engine_name: str) -> int:
     Raises `InputError` for the built-in model, `WeightsError` if there is nothing, `OutputError` for anything that
     this program did not write.
     """
-    if not entry(engine_name).repository:
+    if entry(engine_name).builtin:
         raise InputError("The built-in model comes with the program and cannot be removed: name lumosx instead.")
-    folders = [folder for folder in removable(engine_name) if folder.exists()]
+    folders = [folder for folder in dict.fromkeys(removable(engine_name)) if folder.exists()]
     if not folders:
         raise WeightsError(f"No weights of {engine_name} are installed: there is nothing to remove.")
     freed = 0
     for folder in folders:
-        foreign = _foreign(folder) if folder == model_folder(engine_name) else None
+        foreign = _foreign(folder, entry(engine_name)) if folder == model_folder(engine_name) else None
         if foreign is not None:
             raise OutputError(
                 f"{foreign} was not written by this program: move it away, then remove the weights again."
@@ -138,8 +134,13 @@ def removable(engine_name: str) -> tuple[Path, Path]:
     return model_folder(engine_name), download_folder(engine_name)
 
 
-def _foreign(folder: Path) -> Path | None:
-    """Something in a model folder that no conversion puts there."""
+def _foreign(folder: Path, wanted: CatalogueEntry) -> Path | None:
+    """Something in a model folder that no conversion or download puts there."""
+    if wanted.address:
+        names = tuple(file.name for file in wanted.files)
+        return next(
+            (path for path in sorted(folder.iterdir()) if not path.name.startswith((*names, DOWNLOAD_NAME, "."))), None
+        )
     if not (folder / CONVERSION_NAME).is_file():
         return folder
     ours = (*MODEL_ENTRIES, CONVERSION_NAME)
@@ -148,14 +149,37 @@ def _foreign(folder: Path) -> Path | None:
     )
 
 
-def _converted_files(folder: Path) -> Mapping[str, FileRecord]:
+def _repair(wanted: CatalogueEntry) -> str:
+    if wanted.builtin:
+        return _NANO_REPAIR
+    if wanted.address:
+        return f"run `python3 launcher.py weights download {wanted.name}` again"
+    return _LUMOSX_REPAIR
+
+
+def _recorded_digests(wanted: CatalogueEntry) -> dict[str, str]:
+    """sha256 of every file by its path relative to the model folder."""
+    if wanted.builtin:
+        return dict(_card_digests(model_folder(wanted.name)))
+    return {name: record.sha256 for name, record in _installed_files(wanted).items()}
+
+
+def _installed_files(wanted: CatalogueEntry) -> Mapping[str, FileRecord]:
+    folder = model_folder(wanted.name)
     if not folder.exists():
-        wanted = entry(folder.name)
+        own = f"`weights download {wanted.name} --from FILE`" if wanted.address else "`weights convert FOLDER`"
         raise WeightsError(
             f"The weights of {wanted.title} are not installed: run `python3 launcher.py weights download "
-            f"{wanted.name}` (about {wanted.approximate_bytes / 1e9:.0f} GB), or `weights convert FOLDER` if you have "
-            "the files."
+            f"{wanted.name}` (about {readable_size(wanted.approximate_bytes)}), or {own} if you have the files."
         )
+    if wanted.address:
+        return {
+            file.name: FileRecord(size_bytes=file.approximate_bytes, sha256=file.sha256 or "") for file in wanted.files
+        }
+    return _converted_files(folder)
+
+
+def _converted_files(folder: Path) -> Mapping[str, FileRecord]:
     record = read_conversion(folder)
     if not record.complete:
         raise WeightsError(f"The conversion of the weights in {folder} was interrupted: {_LUMOSX_REPAIR}.")

@@ -11,6 +11,7 @@ from engine.errors import WeightsError
 from engine.weights.files import FileRecord, write_json
 
 CONVERSION_NAME = "conversion.json"
+DOWNLOAD_NAME = "download.json"
 _SCHEMA = 1
 
 

@@ -132,8 +132,31 @@ function scenePart(ask, changed) {
         h("span", { class: "label" }, reference.label),
         h("span", { class: reference.missing ? "bound missing" : "bound" }, reference.bound),
         reference.missing && h("button", { type: "button", class: "plain", onclick: () => mark(reference) }, "Use the marked words"),
+        h("button", { type: "button", class: "plain", "aria-label": `Cut out ${reference.label}`, onclick: () => cut(reference.id) }, "Cut out"),
       ),
     );
+  }
+
+  // The reference as it stands in the scene's value, by its id.
+  function inScene(id) {
+    const { subjects, objects, background } = view.scene;
+    return [...subjects.flatMap((one) => [one.face, ...one.attributes]), ...objects, background].find((one) => one && one.id === id);
+  }
+
+  function cut(id) {
+    const { image, mask, label, role } = inScene(id);
+    openCutter({
+      ask,
+      picture: image,
+      mask,
+      name: label,
+      role,
+      async onDone(cutOut) {
+        const answer = await ask({ do: "set_mask", scene: view.scene, prompt: words.value, title: view.title, reference: id, mask: cutOut.mask });
+        if (!answer.error) show({ ...answer, preset: view.preset });
+        return answer.error;
+      },
+    });
   }
 
   async function mark(reference) {

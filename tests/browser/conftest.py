@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -48,9 +49,11 @@ def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]
         if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")):
             complaints.append(f"request to {url}")
 
-    def open_one(*, width: int = 1280, height: int = 900, dark: bool = False, server: Server = server) -> Page:
+    def open_one(
+        *, width: int = 1280, height: int = 900, dark: bool = False, server: Server = server, **more: Any
+    ) -> Page:
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **more
         )
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)

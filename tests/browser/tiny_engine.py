@@ -10,6 +10,7 @@ import io
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from engine.cancel import CancelToken
 from engine.clip import ClipWriter
 from engine.errors import MachineError
 from engine.events import Event, Finished, Preview, Progress
+from engine.masks.programs import BUILT_IN
 from engine.pictures import PictureStore, RgbArray, model_picture, prepare_reference
 from engine.portable import make_recipe
 from engine.request import Clip, RenderRequest
@@ -94,5 +96,9 @@ def _webp(frames: list[RgbArray]) -> bytes:
 
 if __name__ == "__main__":
     options = build_parser().parse_args()
-    tiny = Backend(make_engine=TinyEngine, missing_weights=lambda _: None)
+    tiny = Backend(
+        make_engine=TinyEngine,
+        missing_weights=lambda _: None,
+        cutters=lambda: (replace(BUILT_IN, module="tests.browser.slow_cutter", arguments=()),),
+    )
     sys.exit(serve(options.port, options.host, not options.no_browser, options.window, backend=tiny))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -254,3 +255,16 @@ def test_a_failed_job_is_tried_again_and_its_log_can_be_kept(stand: _Stand, scen
 def test_a_message_about_no_job_is_answered_in_a_sentence(stand: _Stand, name: str) -> None:
     assert "reload" in stand.ask(do=name)["error"]
     assert stand.ask(do=name, job="gone", by=1) != {}
+
+
+def test_a_cut_out_goes_into_the_scene(stand: _Stand, scene: dict[str, Any]) -> None:
+    coat = scene["subjects"][0]["attributes"][0]
+    mask = np.zeros((20, 20), dtype=np.uint8)
+    mask[5:9, 5:9] = 255
+    kept = PictureStore(stand.home / "pictures").add_mask(mask)
+    message = {"scene": scene, "prompt": WORDS, "title": "T", "reference": coat["id"]}
+    answer = stand.ask(do="set_mask", mask=kept, **message)
+    assert answer["scene"]["subjects"][0]["attributes"][0] == {**coat, "mask": kept}
+    assert f"mask={kept}" in answer["owners"][0]["references"][1]["picture"]
+    assert "cut the picture out again" in stand.ask(do="set_mask", mask="0" * 64, **message)["error"]
+    assert "cut_open" not in stand.desk._answers  # what cuts is given to the desk, not made by it

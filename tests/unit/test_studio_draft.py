@@ -10,7 +10,7 @@ from engine.codec import to_json
 from engine.engines import engine_info
 from engine.errors import InputError
 from engine.scene import PromptSpan, Reference, Role, Scene, Subject
-from studio.draft import FieldError, edit_prompt, mark_words, parse_scene, settings_from
+from studio.draft import FieldError, edit_prompt, mark_words, parse_scene, set_mask, settings_from
 
 PROMPT = "A man in a red coat waves."
 
@@ -135,3 +135,17 @@ def test_a_bad_setting_names_its_control(changes: dict[str, object], field: str)
 def test_an_unknown_engine_is_a_sentence() -> None:
     with pytest.raises(InputError, match="choose one of nano"):
         settings_from(_chosen(engine="gigantic"))
+
+
+def test_a_mask_goes_to_its_reference_alone() -> None:
+    thing = Reference(id="o", role=Role.object, label="lamp", image="2" * 64)
+    place = Reference(id="b", role=Role.background, label="room", image="3" * 64)
+    scene = dataclasses.replace(_scene((12, 20)), objects=(thing,), background=place)
+    for one in scene.references():
+        cut = set_mask(scene, one.id, "9" * 64)
+        assert {each.id: each.mask for each in cut.references()} == {
+            each.id: "9" * 64 if each.id == one.id else None for each in scene.references()
+        }
+        assert cut.spans == scene.spans
+    with pytest.raises(InputError, match="no longer in the scene"):
+        set_mask(scene, "x", "9" * 64)

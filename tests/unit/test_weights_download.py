@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -23,7 +24,7 @@ from engine.events import Progress
 from engine.weights import hub as hub_module
 from engine.weights.catalogue import CatalogueEntry, CatalogueFile
 from engine.weights.download import Downloaded, download
-from engine.weights.hub import HuggingFaceHub
+from engine.weights.hub import HuggingFaceHub, PublishedFiles
 
 REPOSITORY = "someone/bundle"
 CONTENT = {
@@ -349,3 +350,43 @@ def test_too_little_space_is_said_before_anything_is_fetched(
         _fetch(hub, tmp_path / "got")
     assert hub.requests == []
     assert not (tmp_path / "got").exists()
+
+
+def _published(hub: LoopbackHub, body: bytes = CONTENT["vae.pth"]) -> CatalogueEntry:
+    """An entry whose one file lies at a plain address."""
+    file = CatalogueFile(
+        name="vae.pth", purpose="a file", approximate_bytes=len(body), sha256=hashlib.sha256(body).hexdigest()
+    )
+    address = f"{hub.address}/{hub.repository}/resolve/main/"
+    return dataclasses.replace(WANTED, repository="", address=address, files=(file,))
+
+
+def test_a_file_at_a_plain_address_arrives_checked_and_no_token_is_told(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    told: list[str | None] = []
+    monkeypatch.setattr(
+        _Handler, "log_request", lambda handler, *_: told.append(handler.headers.get("Authorization")), raising=False
+    )
+    wanted = _published(hub)
+    hub.break_after = len(CONTENT["vae.pth"]) // 2
+    got = download(wanted, tmp_path / "got", PublishedFiles(wanted))
+    assert got.verified
+    assert (tmp_path / "got" / "vae.pth").read_bytes() == CONTENT["vae.pth"]
+    assert hub.breaks == 1
+    assert told == [None, None]
+    hub.requests.clear()
+    download(wanted, tmp_path / "got", PublishedFiles(wanted))
+    assert hub.requests == []
+
+
+def test_a_file_at_a_plain_address_that_is_another_is_refused(hub: LoopbackHub, tmp_path: Path) -> None:
+    wanted = _published(hub, bytes(len(CONTENT["vae.pth"])))
+    with pytest.raises(WeightsError, match="arrived damaged"):
+        download(wanted, tmp_path / "got", PublishedFiles(wanted))
+    own = tmp_path / "own" / "vae.pth"
+    own.parent.mkdir()
+    own.write_bytes(bytes(len(CONTENT["vae.pth"])))
+    download(wanted, tmp_path / "got", PublishedFiles(wanted), own)
+    assert (tmp_path / "got" / "vae.pth").read_bytes() == own.read_bytes()

@@ -60,6 +60,7 @@ def _as_json(one: CatalogueEntry, state: Installed) -> dict[str, object]:
         "licence": one.licence,
         "licence_note": one.licence_note,
         "repository": one.repository or None,
+        "address": one.address or None,
         "folder": str(state.folder),
         "installed": not state.problem,
         "problem": state.problem or None,
@@ -78,15 +79,19 @@ def _as_json(one: CatalogueEntry, state: Installed) -> dict[str, object]:
 
 def _download(args: argparse.Namespace) -> None:
     from engine.weights.download import download
-    from engine.weights.hub import HuggingFaceHub
+    from engine.weights.hub import HuggingFaceHub, PublishedFiles
 
     wanted = entry(args.name or _PUBLISHED)
-    if not wanted.repository:
+    if wanted.builtin:
         raise InputError(f"{wanted.title} comes with the program: there is nothing to download.")
-    print(f"{wanted.title} from https://huggingface.co/{wanted.repository}")
+    print(f"{wanted.title} from {wanted.address or f'https://huggingface.co/{wanted.repository}'}")
     print(f"Licence: {_licence(wanted)}")
+    hub = PublishedFiles(wanted) if wanted.address else HuggingFaceHub()
     with _Display() as display:
-        result = download(wanted, download_folder(wanted.name), HuggingFaceHub(), args.source, display.show)
+        result = download(wanted, download_folder(wanted.name), hub, args.source, display.show)
+    if wanted.address:
+        print(f"Ready: {result.folder} ({readable_size(status(wanted.name).size_bytes)})")
+        return
     if not result.verified:
         print("The hub cannot be reached: your files are used without comparing their digests with the published ones.")
     _convert_into(result.folder, model_folder(wanted.name))
@@ -126,12 +131,12 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _is_there(name: str) -> bool:
-    return not entry(name).repository or model_folder(name).exists()
+    return entry(name).builtin or model_folder(name).exists()
 
 
 def _remove(args: argparse.Namespace) -> None:
     wanted = entry(args.name)
-    present = [folder for folder in removable(wanted.name) if folder.exists()] if wanted.repository else []
+    present = [] if wanted.builtin else [one for one in dict.fromkeys(removable(wanted.name)) if one.exists()]
     if present and not args.yes:
         folders = " and ".join(str(folder) for folder in present)
         try:

@@ -1,0 +1,337 @@
+// The cutter: a dialog in which a thing is cut out of a picture by clicks, boxes and a brush.
+//
+// openCutter({ask, picture, mask, name, role, fields, onDone}): `picture` and `mask` (or null) are ids of the store, `role`
+// is face, attribute, object or background, `fields` are nodes of the caller's (label, belongs to …) shown beside the
+// picture. onDone({image, mask}) may return a sentence, or the promise of one, if it cannot take the cut-out.
+// Closing loses nothing: opened again, the cutter goes on from the gestures made so far, also after a reload.
+
+const CUTS_KEY = "lumosx-cuts";
+const CUT_TOOLS = [
+  ["keep", "Keep", "Click what to keep, or drag a box around it. Right-click or Alt+click what to leave out."],
+  ["drop", "Leave out", "Click what does not belong to it."],
+  ["brush", "Brush", "Paint what is missing. With Alt or the right button: erase."],
+  ["eraser", "Eraser", "Paint over what is too much."],
+];
+const CUT_KEYS = "Keys: 1 to 4 choose a tool, arrows and space point and act, B sets the corners of a box, + − 0 zoom, Enter is Done.";
+const cutPage = Math.random().toString(36).slice(2);
+const cutHistories = new Map(); // "picture|mask" → {base, states, at}
+let cutNumber = 0;
+
+function cutHistory(picture, mask) {
+  const key = `${picture}|${mask || ""}`;
+  if (!cutHistories.has(key)) {
+    let saved = null;
+    try {
+      saved = (JSON.parse(sessionStorage.getItem(CUTS_KEY)) || {})[key];
+    } catch (error) {
+      saved = null;
+    }
+    const history = { base: mask || null, states: [{ steps: [], feather: 0, fill_holes: false }], at: 0 };
+    if (saved && Array.isArray(saved.steps)) {
+      history.base = saved.base;
+      history.states = [...saved.steps.keys(), saved.steps.length].map((count) => ({ ...saved, base: undefined, steps: saved.steps.slice(0, count) }));
+      history.at = history.states.length - 1;
+    }
+    cutHistories.set(key, history);
+  }
+  return cutHistories.get(key);
+}
+
+function keepCuts() {
+  const saved = {};
+  for (const [key, history] of cutHistories) {
+    if (history.at) saved[key] = { base: history.base, ...history.states[history.at] };
+  }
+  try {
+    sessionStorage.setItem(CUTS_KEY, JSON.stringify(saved));
+  } catch (error) {
+    // a browser that keeps nothing, or too much to keep: the gestures then live as long as the page
+  }
+}
+
+function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
+  const began = performance.now();
+  const history = cutHistory(picture, mask);
+  const before = document.activeElement;
+  let cutter = null; // the name of the one at work
+  let known = [];
+  let ready = false; // whether it has looked at the picture
+  let wanted = false; // whether gestures wait for an answer
+  let busy = false;
+  let open = true;
+  let acted = null; // when the last gesture was made
+  let live = null; // a slider being moved: not yet a step of the history
+
+  const state = () => live || history.states[history.at];
+  const stage = cutterStage(add1);
+  stage.node.setAttribute("aria-label", `Picture: ${name}`);
+  const tools = CUT_TOOLS.map(([key, title, hint], place) =>
+    h("button", { type: "button", class: "tool", title: `${hint} (${place + 1})`, "data-tool": key, "aria-pressed": "false", onclick: () => choose(key) }, title),
+  );
+  const hint = h("p", { class: "quiet hint" });
+  const size = h("input", { type: "range", min: 3, max: 90, value: 18, "aria-label": "Brush size", oninput: () => stage.brush(Number(size.value)) });
+  const sizeRow = h("label", { class: "size", hidden: true }, "Size", size);
+  const undo = h("button", { type: "button", title: "Ctrl+Z", onclick: () => travel(-1) }, "Undo");
+  const redo = h("button", { type: "button", title: "Shift+Ctrl+Z", onclick: () => travel(1) }, "Redo");
+  const anew = h("button", { type: "button", onclick: startOver }, "Start over");
+  const zooms = [
+    h("button", { type: "button", "aria-label": "Zoom out", onclick: () => stage.zoom(1 / 1.4) }, "−"),
+    h("button", { type: "button", onclick: () => stage.fit() }, "Fit"),
+    h("button", { type: "button", "aria-label": "Zoom in", onclick: () => stage.zoom(1.4) }, "+"),
+  ];
+  const wait = h("p", { class: "wait", role: "status" }, "Opening the picture…");
+  const shown = h("img", { alt: "The cut-out on white, as the model gets it", draggable: false, hidden: true });
+  const nothing = h("p", { class: "quiet" }, "Nothing is cut out yet.");
+  const holes = h("input", { type: "checkbox", onchange: () => push({ ...state(), fill_holes: holes.checked }) });
+  const feather = h("input", { type: "range", min: 0, max: 20, value: 0, id: freshId("feather"), oninput: soften, onchange: softened });
+  const which = h("select", { "aria-label": "Cutter", onchange: () => use(which.value) });
+  const label = h("span", { class: "tag" });
+  const install = h("p", { class: "quiet small", hidden: true });
+  const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
+  const done = h("button", { type: "button", class: "main", onclick: finish, disabled: true }, "Done");
+  const dialog = h(
+    "dialog",
+    { class: "cutter", "aria-label": `Cut out: ${name}` },
+    h("header", {}, h("h2", {}, "Cut out ", h("span", {}, name)), label, h("button", { type: "button", class: "plain", title: "Esc; what you did is kept", onclick: () => dialog.close() }, "Close")),
+    h(
+      "div",
+      { class: "tools", role: "toolbar", "aria-label": "Tools" },
+      h("span", { class: "group" }, tools),
+      sizeRow,
+      h("span", { class: "group" }, undo, redo, anew),
+      h("span", { class: "group zoom" }, zooms),
+    ),
+    h("div", { class: "stage-of-cut" }, stage.node, wait),
+    h(
+      "div",
+      { class: "side" },
+      hint,
+      h("div", { class: "result" }, shown, nothing),
+      h("p", { class: "quiet small" }, "As the model gets it."),
+      h("div", { class: "field" }, h("label", { htmlFor: feather.id }, "Soft edge"), feather),
+      h("label", { class: "check" }, holes, "Fill holes"),
+      fields,
+      h("div", { class: "field", hidden: true }, which),
+      install,
+      h("p", { class: "quiet small keys" }, CUT_KEYS),
+      fault,
+      h("div", { class: "actions" }, done),
+    ),
+  );
+
+  // -- what was done ---------------------------------------------------------------------------------------------------------
+
+  function push(next) {
+    live = null;
+    history.states = [...history.states.slice(0, history.at + 1), next].slice(-500);
+    history.at = history.states.length - 1;
+    changed();
+  }
+
+  function add1(step) {
+    acted = performance.now();
+    const steps = state().steps;
+    const first = !steps.length && !history.base;
+    if (first && ((step[0] === "click" && !step[3]) || (step[0] === "stroke" && !step[2]))) {
+      hint.textContent = "There is nothing to leave out yet: first click what to keep.";
+      return;
+    }
+    push({ ...state(), steps: [...steps, step] });
+  }
+
+  function travel(way) {
+    const next = history.at + way;
+    if (!history.states[next]) return;
+    live = null;
+    history.at = next;
+    changed();
+  }
+
+  function startOver() {
+    history.base = null;
+    push({ ...state(), steps: [] });
+  }
+
+  function soften() {
+    live = { ...history.states[history.at], feather: Number(feather.value) };
+    wanted = true;
+    send();
+  }
+
+  function softened() {
+    push({ ...history.states[history.at], feather: Number(feather.value) });
+  }
+
+  function changed() {
+    const now = state();
+    keepCuts();
+    feather.value = now.feather;
+    holes.checked = now.fill_holes;
+    undo.disabled = history.at === 0;
+    redo.disabled = history.at === history.states.length - 1;
+    anew.disabled = !now.steps.length && !history.base;
+    dialog.dataset.steps = now.steps.length;
+    stage.mark(now.steps);
+    wanted = true;
+    send();
+  }
+
+  // -- the studio's answers --------------------------------------------------------------------------------------------------
+
+  const message = () => ({ picture, role, cutter, base: history.base, gestures: state() });
+
+  // One question at a time; it takes along everything that was done since the last one.
+  async function send() {
+    if (busy || !ready || !open) return;
+    busy = true;
+    while (wanted && open) {
+      wanted = false;
+      const now = state();
+      cutNumber += 1;
+      const answer = await ask({ do: "cut_gestures", page: cutPage, number: cutNumber, ...message() });
+      if (!open) break;
+      sentence(fault, answer.error);
+      if (answer.gone) {
+        wanted = true;
+        await new Promise((next) => setTimeout(next, 1500));
+      } else if (!answer.error && !answer.superseded) await reveal(answer, now);
+    }
+    busy = false;
+    if (wanted && open) send();
+  }
+
+  async function reveal(answer, now) {
+    const image = answer.mask ? await decoded(answer.mask) : null;
+    if (answer.preview) shown.src = answer.preview;
+    shown.hidden = !answer.mask;
+    nothing.hidden = Boolean(answer.mask);
+    done.disabled = !answer.mask;
+    await stage.show(image, now.steps);
+    dialog.dataset.shown = now.steps.length;
+    dialog.dataset.state = JSON.stringify([now.steps.length, now.feather, now.fill_holes]);
+    if (acted !== null && now === state()) performance.measure("lumosx-cut-answer", { start: acted });
+  }
+
+  async function decoded(source) {
+    const image = new Image();
+    image.src = source;
+    await image.decode();
+    return image;
+  }
+
+  async function use(chosen) {
+    cutter = chosen;
+    ready = false;
+    const one = known.find((candidate) => candidate.name === chosen);
+    label.textContent = one.builtin ? "built-in cutter" : one.title;
+    label.title = one.note;
+    const asked = performance.now();
+    while (open && cutter === chosen) {
+      const answer = await ask({ do: "cut_prepare", picture, cutter: chosen });
+      if (!open || cutter !== chosen) return;
+      sentence(fault, answer.error);
+      if (answer.error) {
+        sentence(wait, "");
+        if (!answer.gone) return;
+        await new Promise((next) => setTimeout(next, 1500));
+      } else if (answer.ready) break;
+      else sentence(wait, `${one.title} looks at the picture, once: ${Math.round((performance.now() - asked) / 1000)} s. You can begin already.`);
+    }
+    if (!open || cutter !== chosen) return;
+    sentence(wait, "");
+    ready = true;
+    dialog.dataset.ready = chosen;
+    if (history.base || state().steps.length) wanted = true;
+    send();
+  }
+
+  async function begin() {
+    const answer = await ask({ do: "cut_open", picture });
+    if (!open) return;
+    if (answer.error) {
+      sentence(wait, "");
+      sentence(fault, answer.error);
+      return;
+    }
+    const image = await decoded(answer.view).catch(() => null);
+    if (!open) return;
+    if (!image) {
+      sentence(wait, "");
+      sentence(fault, "The picture could not be shown; close this and open it again.");
+      return;
+    }
+    known = answer.cutters;
+    fill(which, known.map((one) => h("option", { value: one.name }, one.title)));
+    which.closest(".field").hidden = known.length < 2;
+    sentence(install, answer.install);
+    sentence(wait, "");
+    stage.open(image, answer.width, answer.height);
+    stage.mark(state().steps);
+    requestAnimationFrame(() => {
+      performance.measure("lumosx-cut-ready", { start: began });
+      dialog.dataset.picture = `${answer.width}x${answer.height}`;
+    });
+    await use(known[0].name);
+  }
+
+  async function finish() {
+    if (done.disabled) return;
+    done.disabled = true;
+    const answer = await ask({ do: "cut_keep", ...message() });
+    let wrong = answer.error;
+    if (!wrong) {
+      cutHistories.set(`${picture}|${answer.mask}`, { ...history, states: [...history.states] });
+      keepCuts();
+      wrong = await onDone({ image: picture, mask: answer.mask });
+    }
+    sentence(fault, wrong);
+    done.disabled = false;
+    if (!wrong) dialog.close();
+  }
+
+  // -- the dialog ------------------------------------------------------------------------------------------------------------
+
+  function choose(key) {
+    for (const button of tools) button.setAttribute("aria-pressed", String(button.dataset.tool === key));
+    hint.textContent = CUT_TOOLS.find(([one]) => one === key)[2];
+    sizeRow.hidden = key !== "brush" && key !== "eraser";
+    stage.choose(key);
+  }
+
+  function pressed(event) {
+    event.stopPropagation(); // the page behind has keys of its own
+    const typing = event.target.matches("textarea, select, input:not([type=range], [type=checkbox])");
+    const key = event.key.toLowerCase();
+    if ((event.ctrlKey || event.metaKey) && (key === "z" || key === "y")) travel(key === "y" || event.shiftKey ? 1 : -1);
+    else if (event.key === "Enter" && !event.target.matches("button, summary, textarea, select")) finish();
+    else if (event.key === "Alt") event.preventDefault(); // some browsers would open their menu
+    else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    else if (CUT_TOOLS[Number(event.key) - 1]) choose(CUT_TOOLS[Number(event.key) - 1][0]);
+    else if (key === "+" || key === "=") stage.zoom(1.4);
+    else if (key === "-") stage.zoom(1 / 1.4);
+    else if (key === "0") stage.fit();
+    else return;
+    event.preventDefault();
+  }
+
+  dialog.addEventListener("keydown", pressed);
+  dialog.addEventListener("close", () => {
+    open = false;
+    keepCuts();
+    stage.close();
+    dialog.remove();
+    if (before && before.isConnected) before.focus();
+  });
+  element.querySelector(".lx").append(dialog);
+  choose("keep");
+  const first = state();
+  feather.value = first.feather;
+  holes.checked = first.fill_holes;
+  undo.disabled = history.at === 0;
+  redo.disabled = history.at === history.states.length - 1;
+  anew.disabled = !first.steps.length && !history.base;
+  dialog.dataset.steps = first.steps.length;
+  dialog.showModal();
+  stage.node.focus();
+  begin();
+}
