@@ -20,7 +20,7 @@ TEST_GROUPS = ("unit", "parity", "property", "browser", "faults")
 """Folders below `tests/`, in the order in which they run."""
 SHORT_FAULT_ROUNDS = 3
 """Rounds of faults where none are asked for."""
-BENCHES = ("network",)
+BENCHES = ("memory", "network")
 NANO_STAGES = ("all", "tokenizer", "vae", "relations", "ablation")
 
 Number = TypeVar("Number", int, float)
@@ -225,6 +225,12 @@ def _bench(commands: _Commands[_Parser]) -> None:
         default=2,
         metavar="N",
         help="how many of the network's 30 identical blocks are timed (default 2); the figures are those of all",
+    )
+
+    _add(
+        actions,
+        "memory",
+        "peaks of renders beside what is planned; minutes, 12 GB of disk the first time and 5 GB of memory",
     )
 
 

@@ -8,7 +8,7 @@ import sys
 
 def run(args: argparse.Namespace) -> int:
     """Print a table for people and one JSON line for machines; progress goes to stderr."""
-    return {"network": _network}[args.action](args)
+    return {"memory": _memory, "network": _network}[args.action](args)
 
 
 def _network(args: argparse.Namespace) -> int:
@@ -16,6 +16,13 @@ def _network(args: argparse.Namespace) -> int:
 
     figures = measure_network(repeats=args.repeats, layers=args.layers, state=_say)
     print(report(figures), flush=True)
+    return 0
+
+
+def _memory(_: argparse.Namespace) -> int:
+    from engine.bench.memory import measure_memory, report
+
+    print(report(measure_memory(state=_say)), flush=True)
     return 0
 
 
