@@ -13,17 +13,20 @@ import json
 import os
 import tempfile
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from engine.bench.fresh_process import Measured, in_fresh_process
 from engine.bench.network import State
 from engine.engines import engine_info
-from engine.memory.plan import MemoryPlan, Way, Work, predict, tokens_of
+from engine.memory.plan import CHUNK_TOKENS, MemoryPlan, Way, Work, predict, tokens_of
 from engine.memory.sizes import PUBLISHED, ModelSizes, read_sizes
 from engine.paths import builtin_presets_dir, cache_dir
 from engine.weights import locate
 
+_PROGRAM = "engine.runtime"
+"""What a render has loaded whatever its stage."""
 TEXT_TOKENS = 128
 """Length of the prompt that the text encoder reads."""
 
@@ -81,12 +84,19 @@ def measure_memory(*, size: MemorySize | None = None, state: State = lambda _: N
     text_bytes = write_text_encoder(folder, size.text_encoder, state)
     state("the text encoder, layer by layer")
     text = in_fresh_process(f"{__name__}:encode", folder=str(folder), tokens=TEXT_TOKENS)
-    plans = [_text_row(size, text)]
+    plans: list[PlanFigures] = []
+
+    def add(row: PlanFigures) -> None:
+        plans.append(row)
+        # What is known is told at once: the rest may take minutes.
+        state(_line(row))
+
+    add(_text_row(size, text))
     for cast in size.casts:
-        for profile, way in (("resident", Way()), ("lean", Way(chunk_tokens=2048))):
-            plans.append(_network_row(size, cast, profile, way, state))
+        for profile, way in (("resident", Way()), ("lean", Way(chunk_tokens=CHUNK_TOKENS))):
+            add(_network_row(size, cast, profile, way, state))
     state("a whole render of the built-in model")
-    plans.append(_nano_row(size))
+    add(_nano_row(size))
     return MemoryFigures(text_encoder_bytes=text_bytes, text_encoder_peak_bytes=text.peak_bytes, plans=tuple(plans))
 
 
@@ -160,6 +170,7 @@ def _stage(plan: MemoryPlan, stage: str) -> int:
 
 def encode(folder: str, tokens: int) -> dict[str, Any]:
     """Encode a prompt of random words by the encoder in `folder`, layer by layer."""
+    import_module(_PROGRAM)
     import torch
 
     from engine.memory.text_encoder import load_streamed
@@ -176,6 +187,7 @@ def denoise(
     network: dict[str, Any], vae: dict[str, Any], canvas: list[int], cast: list[int], chunk_tokens: int
 ) -> dict[str, Any]:
     """One pass through the first of the network's blocks and the parts around them, the VAE waiting beside it."""
+    import_module(_PROGRAM)
     import torch
 
     from engine.bench.random_models import random_network, random_vae
@@ -221,10 +233,13 @@ def report(figures: MemoryFigures) -> str:
         f"{figures.text_encoder_bytes / 1e9:.1f} GB, and it took {figures.text_encoder_peak_bytes / 1e9:.2f} GB.",
         "engine  stage    profile   references  tokens  predicted  measured  error",
     ]
-    for row in figures.plans:
-        error = row.predicted_peak_bytes / row.measured_peak_bytes - 1
-        lines.append(
-            f"{row.engine:<6}  {row.stage:<7}  {row.profile:<8}  {row.references:>10}  {row.tokens:>6}  "
-            f"{row.predicted_peak_bytes / 1e9:>6.2f} GB  {row.measured_peak_bytes / 1e9:>5.2f} GB  {error:>+5.0%}"
-        )
+    lines += [_line(row) for row in figures.plans]
     return "\n".join([*lines, json.dumps(asdict(figures))])
+
+
+def _line(row: PlanFigures) -> str:
+    error = row.predicted_peak_bytes / row.measured_peak_bytes - 1
+    return (
+        f"{row.engine:<6}  {row.stage:<7}  {row.profile:<8}  {row.references:>10}  {row.tokens:>6}  "
+        f"{row.predicted_peak_bytes / 1e9:>6.2f} GB  {row.measured_peak_bytes / 1e9:>5.2f} GB  {error:>+5.0%}"
+    )

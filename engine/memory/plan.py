@@ -27,7 +27,7 @@ TILE_PX, TILE_STRIDE_PX = 256, 192
 
 # Bytes of passing results, measured on a CPU (docs/benchmarks.md).
 _NETWORK_FIXED_BYTES = 60_000_000
-_ENCODER_FIXED_BYTES = 150_000_000
+_ENCODER_FIXED_BYTES = 60_000_000
 _VAE_FIXED_BYTES = 60_000_000
 _VAE_DECODE_VALUES = 63.0
 _VAE_ENCODE_VALUES = 13.0
@@ -202,9 +202,9 @@ def predict(sizes: ModelSizes, work: Work, way: Way, *, card: bool) -> MemoryPla
 def _text_peak(sizes: ModelSizes, way: Way, *, card: bool) -> Peak:
     passing = _ENCODER_FIXED_BYTES
     if way.stream_text:
-        # One layer at a time; of a table that stays on the disk only the rows in use are read.
-        on_card = max(sizes.text_layer_bytes, sizes.text_table_bytes)
-        ram = sizes.text_layer_bytes + (sizes.text_table_bytes if card else 0)
+        # One weight at a time; of a table that stays on the disk only the rows in use are read.
+        on_card = max(sizes.text_matrix_bytes, sizes.text_table_bytes)
+        ram = sizes.text_matrix_bytes + (sizes.text_table_bytes if card else 0)
     else:
         on_card = ram = sizes.text_encoder_bytes
     return Peak(

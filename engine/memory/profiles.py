@@ -66,7 +66,7 @@ def plan_for(settings: RenderSettings, references: int, free: Budget, sizes: Mod
     """
     check_profile(settings.profile)
     profile = settings.profile
-    networks = (profile,) if profile in NETWORKS else None
+    networks = tuple(each for each in NETWORKS if each == profile) or None
     sizes = sizes or sizes_of(settings.engine)
     return make_plan(sizes, work_of(settings, references), budget_of(profile, free), networks)
 

@@ -22,15 +22,15 @@ EXACT = {"time_embedder", "time_proj", "scale_shift_table", "norm1", "norm2", "n
 class ModelSizes:
     """Sizes of one engine's parts in bytes, as they lie in memory once loaded.
 
-    `value_bytes`: of a number the network computes with (2 or 4). `text_layer_bytes`: the largest layer of the text
-    encoder, `text_table_bytes` its table of words; `block_bytes`: one block of the network, of which there are
+    `value_bytes`: of a number the network computes with (2 or 4). `text_matrix_bytes`: the largest weight of the text
+    encoder's layers, `text_table_bytes` its table of words; `block_bytes`: one block of the network, of which there are
     `blocks`; `width`, `ffn_width`: channels of a token in the network and inside its feed-forward; `patch_px`: pixels
     of a token along one side; `temporal_scale`: frames in a latent frame; `vae_channels`: of the VAE's widest pictures.
     """
 
     value_bytes: int
     text_encoder_bytes: int
-    text_layer_bytes: int
+    text_matrix_bytes: int
     text_table_bytes: int
     network_bytes: int
     block_bytes: int
@@ -46,7 +46,7 @@ class ModelSizes:
 PUBLISHED = ModelSizes(
     value_bytes=2,
     text_encoder_bytes=11_361_820_672,
-    text_layer_bytes=385_896_448,
+    text_matrix_bytes=83_886_080,
     text_table_bytes=2_100_297_728,
     network_bytes=2_872_774_912,
     block_bytes=92_905_984,
@@ -66,13 +66,13 @@ def read_sizes(folder: Path, value_bytes: int) -> ModelSizes:
     """
     try:
         network, vae = (_json(folder / name / "config.json") for name in ("transformer", "vae"))
-        text_bytes, text_layers, text_table = _text_sizes(_tensors(folder / "text_encoder"), value_bytes)
+        text_bytes, text_matrix, text_table = _text_sizes(_tensors(folder / "text_encoder"), value_bytes)
         network_bytes, blocks = _network_sizes(_tensors(folder / "transformer"), value_bytes)
         squeeze = int(vae.get("patch_size") or 1)
         return ModelSizes(
             value_bytes=value_bytes,
             text_encoder_bytes=text_bytes,
-            text_layer_bytes=max(text_layers.values(), default=0),
+            text_matrix_bytes=text_matrix,
             text_table_bytes=text_table,
             network_bytes=network_bytes,
             block_bytes=max(blocks.values(), default=0),
@@ -91,18 +91,17 @@ def read_sizes(folder: Path, value_bytes: int) -> ModelSizes:
         ) from error
 
 
-def _text_sizes(tensors: Iterator[tuple[str, int]], value_bytes: int) -> tuple[int, dict[str, int], int]:
-    """Bytes of the whole encoder, of each of its layers, and of its table of words."""
-    total, table, layers = 0, 0, dict[str, int]()
+def _text_sizes(tensors: Iterator[tuple[str, int]], value_bytes: int) -> tuple[int, int, int]:
+    """Bytes of the whole encoder, of the largest weight in its layers, and of its table of words."""
+    total, table, largest = 0, 0, 0
     for name, count in tensors:
         size = count * value_bytes
         total += size
         if name.startswith("encoder.block."):
-            number = name.split(".")[2]
-            layers[number] = layers.get(number, 0) + size
+            largest = max(largest, size)
         elif name == "shared.weight":
             table = size
-    return total, layers, table
+    return total, largest, table
 
 
 def _network_sizes(tensors: Iterator[tuple[str, int]], value_bytes: int) -> tuple[int, dict[str, int]]:

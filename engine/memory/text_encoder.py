@@ -15,14 +15,18 @@ from transformers.utils import logging as transformers_logging
 
 
 def load_streamed(folder: Path, dtype: torch.dtype, device: torch.device) -> UMT5EncoderModel:
-    """An encoder that computes on `device` and holds one layer at a time; its files have to stay where they are.
+    """An encoder that computes on `device` and holds one weight at a time; its files have to stay where they are.
 
     Gives bit for bit what the encoder gives that was loaded whole, in bfloat16 and float32 (in float16, loading whole
     keeps some layers in float32, which cannot be done here). Raises what `from_pretrained` raises.
     """
     # Computing takes place where the part is that is not on the disk.
-    places = dict.fromkeys(("shared", "encoder.embed_tokens", "encoder.block"), "disk")
-    places["encoder.final_layer_norm"] = str(device)
+    places = {
+        "shared": "disk",
+        "encoder.embed_tokens": "disk",
+        "encoder.block": "disk",
+        "encoder.final_layer_norm": str(device),
+    }
     transformers_logging.disable_progress_bar()
     # It would tell the user that parameters are on the disk, as asked.
     loud = logging.getLogger("accelerate.big_modeling")

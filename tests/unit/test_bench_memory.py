@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from engine.memory.text_encoder import load_streamed
 from tests.unit.tiny_bundle import TEXT_CONFIG
 from tests.unit.tiny_network import CONFIG
 
-VAE = {
+VAE: dict[str, Any] = {
     "base_dim": 4,
     "z_dim": 4,
     "dim_mult": [1, 1, 1, 1],
