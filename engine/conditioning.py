@@ -136,7 +136,8 @@ def _contexts(
 
 def _reference_latent(model: EngineModel, prepared: np.ndarray, cache: TensorCache) -> torch.Tensor:
     """Latent `[1, C, 1, h, w]` of one prepared picture."""
-    key = _key(model, "reference", picture_id(prepared))
+    # A tiled VAE does not give quite the same.
+    key = _key(model, "reference", picture_id(prepared), int(model.way.tiled))
     latent = cache.get(key)
     if latent is None:
         latent = model.pipeline().encode_references(prepared[None]).cpu()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.utils import logging as diffusers_logging
@@ -20,10 +21,14 @@ from transformers.utils import logging as transformers_logging
 
 from engine.engines import engine_info
 from engine.errors import MachineError, WeightsError
-from engine.memory.profiles import apply_profile, choose_profile
+from engine.memory.machine import look
+from engine.memory.placing import place
+from engine.memory.plan import Budget, Way
+from engine.memory.text_encoder import load_streamed
 from engine.model.pipeline import LumosXPipeline
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
+from engine.paths import cache_dir
 from engine.prompt_text import clean_prompt
 from engine.weights import locate, weights_digest
 
@@ -31,9 +36,9 @@ _Component = TypeVar("_Component")
 
 
 class EngineModel:
-    """One engine's networks on one device under one memory profile."""
+    """One engine's networks on one device, in the way that a memory plan chose."""
 
-    def __init__(self, engine: str, profile: str, device: torch.device) -> None:
+    def __init__(self, engine: str, way: Way, device: torch.device) -> None:
         info = engine_info(engine)
         self.engine = engine
         self.device = device
@@ -42,7 +47,7 @@ class EngineModel:
         self.folder = locate(engine)
         self.digest = weights_digest(engine)
         self.dtype = compute_dtype(device, builtin=info.builtin)
-        self.profile = choose_profile(profile, device.type, free_device_bytes(device), small=info.builtin)
+        self.way = way
         self.tokenizer = _load(self.folder, "tokenizer", _read_tokenizer)
         self._pipeline: LumosXPipeline | None = None
 
@@ -55,13 +60,9 @@ class EngineModel:
         if not self.builtin:
             # Both together would need the most memory of the whole render.
             self.release()
-        encoder = _load(
-            self.folder, "text_encoder", lambda path: UMT5EncoderModel.from_pretrained(path, dtype=self.dtype)
-        )
+        encoder = _load(self.folder, "text_encoder", self._read_text_encoder)
         reader = LumosXPipeline(self.tokenizer, encoder, None, None, None)
         try:
-            if self.profile == "resident":
-                reader.to(self.device)
             embeddings: list[torch.Tensor] = []
             for prompt in prompts:
                 ids = self.tokenizer(clean_prompt(prompt).text, truncation=True, max_length=self.text_tokens)[
@@ -73,6 +74,18 @@ class EngineModel:
         finally:
             del reader, encoder
             _collect(self.device)
+
+    def _read_text_encoder(self, folder: Path) -> UMT5EncoderModel:
+        if self.way.stream_text and self.dtype == torch.float16:
+            # In float16 some of its layers overflow, and a layer cannot be kept apart on its way from the disk. What
+            # a card without bfloat16 cannot do, the processor does in the precision of the files.
+            return load_streamed(folder, torch.bfloat16, torch.device("cpu"))
+        if self.way.stream_text:
+            return load_streamed(folder, self.dtype, self.device)
+        encoder = UMT5EncoderModel.from_pretrained(folder, dtype=self.dtype)
+        if self.way.text_on_card or self.device.type != "cuda":
+            torch.nn.Module.to(encoder, self.device)
+        return encoder
 
     def pipeline(self) -> LumosXPipeline:
         """VAE, network and schedule, placed as the profile says; loaded once."""
@@ -86,9 +99,19 @@ class EngineModel:
             pipeline = LumosXPipeline(
                 self.tokenizer, None, vae.eval(), network.eval(), LumosXScheduler(), text_tokens=self.text_tokens
             )
-            apply_profile(pipeline, self.profile, self.device)
+            place(pipeline, self.way, self.device)
             self._pipeline = pipeline
         return self._pipeline
+
+    def decoder(self) -> LumosXPipeline:
+        """The pipeline when there is nothing left to do but to decode: without its network if the plan lets it go."""
+        pipeline = self.pipeline()
+        if self.way.let_go:
+            pipeline.register_modules(transformer=None)
+            # The next render loads all of it again.
+            self._pipeline = None
+            _collect(self.device)
+        return pipeline
 
     def release(self) -> None:
         """Let the loaded networks go; the next use loads them again."""
@@ -101,8 +124,12 @@ def load_tokenizer(engine: str) -> PreTrainedTokenizerBase:
     return _load(locate(engine), "tokenizer", _read_tokenizer)
 
 
-def choose_device() -> torch.device:
-    """The fastest device here: CUDA, Apple's, or the CPU."""
+def choose_device(kind: str | None = None) -> torch.device:
+    """The fastest device here: CUDA, Apple's, or the CPU; or one of the kind asked for (`MachineError`: none here)."""
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise MachineError("There is no Apple GPU here that PyTorch can use: choose another memory profile.")
+    if kind is not None:
+        return torch.device(kind)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -117,9 +144,12 @@ def compute_dtype(device: torch.device, *, builtin: bool) -> torch.dtype:
     return torch.bfloat16
 
 
-def free_device_bytes(device: torch.device) -> int | None:
-    """Free memory of a card in bytes; None where the device shares the computer's memory."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+def free_memory(device: torch.device) -> Budget:
+    """What a render on `device` may use: what is free, and what this process already has."""
+    ram = look(cache_dir()).ram_free_bytes + psutil.Process().memory_info().rss
+    if device.type != "cuda":
+        return Budget(ram_bytes=ram)
+    return Budget(ram_bytes=ram, card_bytes=torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
 
 
 def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

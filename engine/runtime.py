@@ -21,13 +21,15 @@ from engine.codec import to_json
 from engine.conditioning import TensorCache, make_conditioning
 from engine.errors import InputError, MachineError
 from engine.events import Event, Finished, Preview, Progress
+from engine.memory.profiles import check_profile, place_of, plan_for
 from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
-from engine.models import EngineModel, choose_device
+from engine.models import EngineModel, choose_device, free_memory
 from engine.paths import cache_dir
 from engine.pictures import PictureStore
 from engine.portable import make_recipe
 from engine.request import Clip, RenderRequest, RenderSettings
+from engine.weights import locate
 
 PREVIEWS = 4
 """Looks at the unfinished clip during a render of the built-in model, whose decoding is cheap."""
@@ -41,7 +43,6 @@ class Engine:
         self._device = device
         self._cache = cache
         self._model: EngineModel | None = None
-        self._profile = ""
 
     def render(
         self,
@@ -74,7 +75,7 @@ class Engine:
             self.release()
             raise MachineError(
                 "The card ran out of memory: close other programs, choose a smaller size or fewer frames, or the "
-                "profile “streamed”."
+                "memory profile of a smaller card, such as “6gb”."
             ) from error
 
     def release(self) -> None:
@@ -94,7 +95,7 @@ class Engine:
         started: float,
     ) -> Generator[Event]:
         yield _begin("load")
-        model = self._model_for(request.settings)
+        model = self._model_for(request)
         cancel.raise_if_cancelled()
         # Before the work, not after it: a picture that is missing or too large to travel is told at once.
         recipe = make_recipe(request, pictures if include_pictures else None, model.digest)
@@ -107,7 +108,7 @@ class Engine:
         yield _begin("decode")
         settings = request.settings
         with ClipWriter(out, width=settings.width, height=settings.height, fps=settings.fps, recipe=recipe) as writer:
-            yield from _write(model.pipeline(), latents, writer, settings.num_frames, cancel)
+            yield from _write(model.decoder(), latents, writer, settings.num_frames, cancel)
         if checkpoint is not None:
             checkpoint.remove()
         yield Finished(
@@ -121,11 +122,21 @@ class Engine:
             )
         )
 
-    def _model_for(self, settings: RenderSettings) -> EngineModel:
-        if self._model is None or (self._model.engine, self._profile) != (settings.engine, settings.profile):
+    def _model_for(self, request: RenderRequest) -> EngineModel:
+        """The engine's model in the way that the memory plan of this request chooses; kept if it is the same."""
+        settings = request.settings
+        check_profile(settings.profile)
+        # Missing weights are told before missing memory.
+        locate(settings.engine)
+        device = self._device or choose_device(place_of(settings.profile))
+        way = plan_for(settings, len(request.scene.references()), free_memory(device)).way
+        if self._model is None or (self._model.engine, self._model.device, self._model.way) != (
+            settings.engine,
+            device,
+            way,
+        ):
             self.release()
-            self._model = EngineModel(settings.engine, settings.profile, self._device or choose_device())
-            self._profile = settings.profile
+            self._model = EngineModel(settings.engine, way, device)
         return self._model
 
     def _denoise(
@@ -194,9 +205,7 @@ def relations_of(settings: RenderSettings) -> Relations:
 
 def _run_key(model: EngineModel, request: RenderRequest) -> str:
     """Names everything that a run's numbers depend on; a program or a machine that computes otherwise begins anew."""
-    text = json.dumps(
-        [__version__, torch.__version__, model.digest, str(model.dtype), model.device.type, model.profile]
-    )
+    text = json.dumps([__version__, torch.__version__, model.digest, str(model.dtype), model.device.type])
     return hashlib.sha256((text + json.dumps(to_json(request), sort_keys=True)).encode()).hexdigest()
 
 

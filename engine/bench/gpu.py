@@ -24,11 +24,13 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.errors import MachineError
-from engine.memory.profiles import apply_profile, choose_profile
+from engine.memory.placing import place
+from engine.memory.plan import Budget, Way, Work, make_plan
+from engine.memory.sizes import PUBLISHED
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
-from engine.models import compute_dtype, free_device_bytes
+from engine.models import compute_dtype
 
 State = Callable[[str], None]
 """Is told, in a few words, what is going on."""
@@ -55,12 +57,14 @@ class FullSize:
 class GpuFigures:
     """One run. `step_s`: median seconds of a step with guidance; `floor_s`: its operations at the card's matrix rate.
 
-    `peak_bytes`: the card's memory at its highest over steps and developing; `vram_limit_bytes` None without a cap.
+    `peak_bytes`: the card's memory at its highest over steps and developing, `planned_bytes` what the plan says of it
+    (None without a card); `way`: where the parts lay; `vram_limit_bytes` None without a cap.
     """
 
     card: str
     vram_limit_bytes: int | None
-    profile: str
+    way: dict[str, Any]
+    planned_bytes: int | None
     peak_bytes: int
     steps: int
     step_s: float
@@ -95,18 +99,14 @@ def measure_gpu(
     Raises `MachineError` where the cap is too small for any way to run.
     """
     size = size or FullSize()
-    free = free_device_bytes(device)
-    if device.type == "cuda" and vram_limit_bytes is not None:
-        torch.cuda.set_per_process_memory_fraction(min(1.0, vram_limit_bytes / _memory_bytes(device)), device)
-        free = min(free or vram_limit_bytes, vram_limit_bytes)
-    profile = choose_profile("auto", device.type, free, small=False)
+    way, planned = _plan(device, vram_limit_bytes, size)
     dtype = compute_dtype(device, builtin=False)
     state("measuring how fast large matrices are multiplied")
     rate = matrix_rate(device, dtype, size.matrix)
-    state(f"drawing random weights; profile “{profile}”")
+    state(f"drawing random weights; the network is {way.network}")
     torch.manual_seed(0)
     pipeline = _pipeline(size, dtype)
-    apply_profile(pipeline, profile, device)
+    place(pipeline, way, device)
     conditioning = _conditioning(pipeline, size)
     operations = 2 * operations_of_pass(size)
     _reset_peak(device)
@@ -119,11 +119,12 @@ def measure_gpu(
                 pass
         decode_s = time.perf_counter() - started
     except torch.OutOfMemoryError as error:
-        raise MachineError(f"The cap is too small for the profile “{profile}”; allow more memory.") from error
+        raise MachineError("The cap is too small, though the plan promised otherwise; allow more memory.") from error
     return GpuFigures(
         card=torch.cuda.get_device_name(device) if device.type == "cuda" else "processor",
         vram_limit_bytes=vram_limit_bytes,
-        profile=profile,
+        way=asdict(way),
+        planned_bytes=planned,
         peak_bytes=_peak_bytes(device),
         steps=steps,
         step_s=median(seconds),
@@ -133,6 +134,20 @@ def measure_gpu(
         decode_s=decode_s,
         versions={name: metadata.version(name) for name in ("torch", "diffusers")},
     )
+
+
+def _plan(device: torch.device, vram_limit_bytes: int | None, size: FullSize) -> tuple[Way, int | None]:
+    """The way to work within the card's free memory and the cap, and the card's planned peak; all of it on a CPU."""
+    if device.type != "cuda":
+        return Way(), None
+    free = torch.cuda.mem_get_info(device)[0]
+    if vram_limit_bytes is not None:
+        torch.cuda.set_per_process_memory_fraction(min(1.0, vram_limit_bytes / _memory_bytes(device)), device)
+        free = min(free, vram_limit_bytes)
+    work = Work(width=size.width, height=size.height, num_frames=size.frames, references=sum(size.groups))
+    budget = Budget(ram_bytes=psutil.virtual_memory().available, card_bytes=free)
+    plan = make_plan(PUBLISHED, work, budget)
+    return plan.way, max(peak.card_bytes for peak in plan.peaks if peak.stage in ("denoise", "decode"))
 
 
 def _pipeline(size: FullSize, dtype: torch.dtype) -> LumosXPipeline:
@@ -236,7 +251,7 @@ def report(figures: GpuFigures) -> str:
     """Lines for people and, as the last line, one JSON line for machines."""
     limit = "no cap" if figures.vram_limit_bytes is None else f"at most {figures.vram_limit_bytes / 2**30:.0f} GiB"
     lines = [
-        f"{figures.card}, {limit}, profile “{figures.profile}”; random weights of the published size.",
+        f"{figures.card}, {limit}, network {figures.way['network']}; random weights of the published size.",
         f"peak {figures.peak_bytes / 2**30:.2f} GiB; one step with guidance {figures.step_s:.2f} s (median of "
         f"{figures.steps}); developing {figures.decode_s:.1f} s",
         f"arithmetic floor of a step {figures.floor_s:.2f} s: {figures.operations_per_step / 1e12:.0f} "

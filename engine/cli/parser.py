@@ -240,6 +240,12 @@ def _bench(commands: _Commands[_Parser]) -> None:
     part = _add(actions, "studio", "how fast the page is, in a real browser; needs Chromium, minutes")
     part.add_argument("--repeats", type=_whole(1, 1000), default=5, metavar="N", help="starts of a server (default 5)")
 
+    _add(
+        actions,
+        "memory",
+        "peaks of renders beside what is planned; minutes, 12 GB of disk the first time and 5 GB of memory",
+    )
+
 
 def _test(commands: _Commands[_Parser]) -> None:
     parser = _add(

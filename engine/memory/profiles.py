@@ -1,41 +1,28 @@
-"""Named ways to spread a pipeline over the memory of a machine. Decides by arithmetic; diffusers moves the bytes.
+"""Named budgets and placements, and the plan they lead to for a render. Loads no torch.
 
-* resident: everything on the device.
-* offload: one component at a time on the device (`enable_model_cpu_offload`).
-* streamed: the network's blocks pass through the device one by one (`enable_group_offload`).
-
-A profile never changes the clip.
+* auto: the quickest way within the memory that is free.
+* resident, offload, streamed: the network on the device, brought there for its turn, or block by block; the rest auto.
+* 4gb … 24gb: auto on a device with so much memory. Where it shares the computer's memory, of that.
+* cpu, mps: auto on the processor, or on an Apple GPU, whatever else there is.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import dataclasses
 
+from engine.engines import engine_info
 from engine.errors import InputError
+from engine.memory.plan import NETWORKS, Budget, MemoryPlan, Work, gb, make_plan
+from engine.memory.sizes import PUBLISHED, ModelSizes, read_sizes
+from engine.request import RenderSettings
+from engine.weights import locate, model_folder
 
-if TYPE_CHECKING:
-    import torch
+_CARDS = {"4gb": 4, "6gb": 6, "8gb": 8, "12gb": 12, "16gb": 16, "24gb": 24}
+_PLACES = ("cpu", "mps")
+PROFILES = ("auto", *NETWORKS, *_CARDS, *_PLACES)
 
-    from engine.model.pipeline import LumosXPipeline
-
-PROFILES = ("auto", "resident", "offload", "streamed")
-RESIDENT_BYTES = 12 * 2**30
-OFFLOAD_BYTES = 8 * 2**30
-"""Free device memory from which the full model at its default size fits whole, or one component at a time."""
-
-
-def choose_profile(name: str, device_type: str, free_device_bytes: int | None, *, small: bool) -> str:
-    """Resolve "auto" for a device.
-
-    `free_device_bytes`: None where the device shares the computer's memory; `small`: a model that fits anywhere. Raises
-    `InputError` for a name that does not exist.
-    """
-    check_profile(name)
-    if name != "auto":
-        return name
-    if small or device_type != "cuda" or free_device_bytes is None or free_device_bytes >= RESIDENT_BYTES:
-        return "resident"
-    return "offload" if free_device_bytes >= OFFLOAD_BYTES else "streamed"
+_DRIVER_BYTES = 500_000_000
+"""Of a card's memory, what its driver keeps for itself."""
 
 
 def check_profile(name: str) -> None:
@@ -44,21 +31,75 @@ def check_profile(name: str) -> None:
         raise InputError(f"There is no memory profile “{name}”; choose one of {', '.join(PROFILES)}.")
 
 
-def apply_profile(pipeline: LumosXPipeline, profile: str, device: torch.device) -> None:
-    """Place the pipeline's components as a resolved profile says."""
-    import torch
+def place_of(profile: str) -> str | None:
+    """The kind of device that a profile asks for, as torch names it; None leaves it to the machine."""
+    return profile if profile in _PLACES else None
 
-    if profile == "resident":
-        pipeline.to(device)
-    elif profile == "offload":
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        # diffusers' own `to` hides its arguments behind a wrapper.
-        cast(torch.nn.Module, pipeline.vae).to(device)
-        pipeline.transformer.enable_group_offload(
-            onload_device=device,
-            offload_device=torch.device("cpu"),
-            offload_type="block_level",
-            num_blocks_per_group=1,
-            use_stream=device.type == "cuda",
-        )
+
+def sizes_of(engine: str) -> ModelSizes:
+    """Sizes of an engine's parts: of its files, or of the published ones where they are still to be fetched.
+
+    Raises `WeightsError` for files that are damaged, or missing though they come with the program.
+    """
+    info = engine_info(engine)
+    if info.builtin or model_folder(engine).exists():
+        return read_sizes(locate(engine), 4 if info.builtin else 2)
+    return PUBLISHED
+
+
+def work_of(settings: RenderSettings, references: int) -> Work:
+    """What the settings ask for, with so many pictures."""
+    return Work(
+        width=settings.width,
+        height=settings.height,
+        num_frames=settings.num_frames,
+        references=references,
+        steps=settings.num_inference_steps,
+        passes=1 if settings.guidance_scale == 1 else 2,
+    )
+
+
+def plan_for(settings: RenderSettings, references: int, free: Budget, sizes: ModelSizes | None = None) -> MemoryPlan:
+    """The plan of a render under its profile, on a device with the memory `free`.
+
+    Raises `InputError` for a profile that does not exist, `MachineError` if the clip does not fit.
+    """
+    check_profile(settings.profile)
+    profile = settings.profile
+    networks = tuple(each for each in NETWORKS if each == profile) or None
+    sizes = sizes or sizes_of(settings.engine)
+    return make_plan(sizes, work_of(settings, references), budget_of(profile, free), networks)
+
+
+def budget_of(profile: str, free: Budget) -> Budget:
+    """What a profile allows of the memory that is free."""
+    if profile not in _CARDS:
+        return free
+    limit = _CARDS[profile] * 2**30
+    if free.card_bytes is None:
+        return dataclasses.replace(free, ram_bytes=min(free.ram_bytes, limit))
+    return dataclasses.replace(free, card_bytes=min(free.card_bytes, limit - _DRIVER_BYTES))
+
+
+def in_words(plan: MemoryPlan) -> tuple[str, ...]:
+    """The plan for people, a sentence each."""
+    way = plan.way
+    peaks = f"At its peak it takes {gb(plan.ram_bytes)} of memory"
+    if plan.card_bytes:
+        peaks += f" and {gb(plan.card_bytes)} of graphics memory"
+    text = (
+        "The text encoder is read from the disk layer by layer"
+        if way.stream_text
+        else "The text encoder is loaded whole for the prompt and let go"
+    )
+    network = {
+        "resident": "the network stays in memory",
+        "offload": "the network and the VAE take turns on the card",
+        "streamed": f"the network passes through the card block by block, {gb(plan.step_bytes)} in every step",
+    }[way.network]
+    lines = [f"{peaks}.", f"{text}; {network}{' until it is time to decode' if way.let_go else ''}."]
+    if way.chunk_tokens:
+        lines.append(f"Tokens are worked on {way.chunk_tokens} at a time.")
+    if way.tiled:
+        lines.append("Frames are decoded in overlapping tiles, which may differ a little from decoding them whole.")
+    return tuple(lines)

@@ -6,6 +6,7 @@ that see only each other, and MCAM's bias exists for reference rows only. Both t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +33,15 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class RelationalContext:
-    """The relations of one pass, handed unchanged to every block."""
+    """The relations of one pass, handed unchanged to every block.
+
+    `chunk_tokens`: what every token has to itself is computed for at most so many tokens at a time; 0 for all at once.
+    """
 
     layout: SequenceLayout
     relations: Relations
     binding: Binding | None
+    chunk_tokens: int = 0
 
 
 class RelationalSelfAttnProcessor:
@@ -61,7 +66,8 @@ class RelationalSelfAttnProcessor:
         query, key = attn.norm_q(query), attn.norm_k(key)
         query, key, value = (part.unflatten(2, (attn.heads, -1)) for part in (query, key, value))
         if rotary_emb is not None:
-            query, key = apply_rotary(query, rotary_emb), apply_rotary(key, rotary_emb)
+            chunk = context.chunk_tokens if context is not None else 0
+            query, key = apply_rotary(query, rotary_emb, chunk), apply_rotary(key, rotary_emb, chunk)
 
         layout = context.layout if context is not None and context.relations.self_attention else None
         if layout is None or layout.num_references == 0:
@@ -176,8 +182,36 @@ def mcam_bias(
     return scores.to(queries.dtype)[..., binding.cells, :]
 
 
-def apply_rotary(states: torch.Tensor, rotary_emb: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+def apply_rotary(
+    states: torch.Tensor, rotary_emb: tuple[torch.Tensor, torch.Tensor], chunk_tokens: int = 0
+) -> torch.Tensor:
     """Rotate `[B, tokens, heads, head_dim]` by `rotary_table`'s cosines and sines, pair by pair."""
+
+    def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        even, odd = states.unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).type_as(states)
+
     cos, sin = (part[..., 0::2] for part in rotary_emb)
-    even, odd = states.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).type_as(states)
+    return by_tokens(rotate, chunk_tokens, states, cos, sin)
+
+
+def by_tokens(function: Callable[..., torch.Tensor], chunk_tokens: int, *states: torch.Tensor) -> torch.Tensor:
+    """`function` of tensors `[B or 1, tokens, …]`, computed for at most `chunk_tokens` tokens at a time (0: for all).
+
+    For what every token has to itself the result is the same, bit for bit unless a chunk is of very few tokens (the
+    kernels for a few rows are others): chunks are of equal length, give or take one. What is needed on the way no
+    longer grows with the length of the sequence.
+    """
+    tokens = states[0].shape[1]
+    if chunk_tokens < 1 or tokens <= chunk_tokens or torch.is_grad_enabled():
+        return function(*states)
+    chunks = -(-tokens // chunk_tokens)
+    out: torch.Tensor | None = None
+    for index in range(chunks):
+        start, end = index * tokens // chunks, (index + 1) * tokens // chunks
+        part = function(*(each[:, start:end] for each in states))
+        if out is None:
+            out = part.new_empty((part.shape[0], tokens, *part.shape[2:]))
+        out[:, start:end] = part
+    assert out is not None
+    return out

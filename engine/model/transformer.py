@@ -27,6 +27,7 @@ from engine.model.attention import (
     RelationalContext,
     RelationalCrossAttnProcessor,
     RelationalSelfAttnProcessor,
+    by_tokens,
 )
 from engine.model.layout import PUBLISHED, Relations, SequenceLayout, binding_rows, pooling_cells, rotary_table
 
@@ -88,18 +89,38 @@ class LumosXTransformerBlock(WanTransformerBlock):
         """`hidden_states` float32 `[B, tokens, dim]`, `encoder_hidden_states` `[B, words, dim]` in the compute dtype,
         `temb` float32 `[B, 6, dim]`; returns the residual stream after the block."""
         dtype = encoder_hidden_states.dtype
+        chunk = context.chunk_tokens if context is not None else 0
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.scale_shift_table + temb.float()).chunk(6, dim=1)
 
-        states = torch.addcmul(shift, self.norm1(hidden_states), 1 + scale).to(dtype)
-        attended = self.attn1(states, None, None, rotary_emb, context=context)
-        hidden_states = torch.addcmul(hidden_states, attended.to(hidden_states.dtype), gate.to(hidden_states.dtype))
+        def before_attention(stream: torch.Tensor) -> torch.Tensor:
+            return torch.addcmul(shift, self.norm1(stream), 1 + scale).to(dtype)
 
-        states = self.norm2(hidden_states).to(dtype)
-        hidden_states = hidden_states + self.attn2(states, encoder_hidden_states, None, None, context=context)
+        def after_attention(stream: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+            return torch.addcmul(stream, attended.to(stream.dtype), gate.to(stream.dtype))
 
-        states = torch.addcmul(ffn_shift, self.norm3(hidden_states), 1 + ffn_scale).to(dtype)
-        fed = self.ffn(states).to(hidden_states.dtype)
-        return torch.addcmul(hidden_states, fed, ffn_gate.to(hidden_states.dtype))
+        def fed_forward(stream: torch.Tensor) -> torch.Tensor:
+            states = torch.addcmul(ffn_shift, self.norm3(stream), 1 + ffn_scale).to(dtype)
+            return torch.addcmul(stream, self.ffn(states).to(stream.dtype), ffn_gate.to(stream.dtype))
+
+        # Nested, so that nothing outlives its use.
+        hidden_states = by_tokens(
+            after_attention,
+            chunk,
+            hidden_states,
+            self.attn1(by_tokens(before_attention, chunk, hidden_states), None, None, rotary_emb, context=context),
+        )
+
+        def before_words(stream: torch.Tensor) -> torch.Tensor:
+            return self.norm2(stream).to(dtype)
+
+        hidden_states = hidden_states + self.attn2(
+            by_tokens(before_words, chunk, hidden_states),
+            encoder_hidden_states,
+            None,
+            None,
+            context=context,
+        )
+        return by_tokens(fed_forward, chunk, hidden_states)
 
 
 class LumosXTransformer3DModel(WanTransformer3DModel):
@@ -157,6 +178,8 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
         # The parent recorded the zero layers it was asked to build.
         self.register_to_config(num_layers=num_layers)
         dim = num_attention_heads * attention_head_dim
+        self.chunk_tokens = 0
+        """Tokens taken together wherever each has its computation to itself (0: all); never changes the result."""
         self.rope = RelationalRotaryPosEmbed(attention_head_dim)
         self.condition_embedder = FloatTimeTextEmbedding(dim, freq_dim, dim * 6, text_dim)
         self.blocks = torch.nn.ModuleList(
@@ -209,6 +232,7 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
             layout=layout,
             relations=relations,
             binding=self._binding(layout, batch, text_masks, encoder_hidden_states, relations),
+            chunk_tokens=self.chunk_tokens,
         )
 
         states = F.pad(latents, padding)

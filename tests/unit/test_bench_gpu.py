@@ -37,7 +37,8 @@ CPU = torch.device("cpu")
 def test_a_run_has_all_figures() -> None:
     said: list[str] = []
     figures = measure_gpu(CPU, steps=2, size=SIZE, state=said.append)
-    assert (figures.steps, figures.profile, figures.vram_limit_bytes) == (2, "resident", None)
+    assert (figures.steps, figures.way["network"], figures.vram_limit_bytes) == (2, "resident", None)
+    assert figures.planned_bytes is None
     assert min(figures.step_s, figures.decode_s, figures.peak_bytes, figures.matrix_operations_per_s) > 0
     assert figures.operations_per_step == 2 * operations_of_pass(SIZE)
     assert figures.floor_s == pytest.approx(figures.operations_per_step / figures.matrix_operations_per_s)

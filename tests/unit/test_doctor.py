@@ -13,6 +13,7 @@ from engine.cli.main import main
 from engine.engines import engine_names
 from engine.memory import machine as machine_module
 from engine.memory.machine import Device, Machine, look
+from engine.memory.sizes import PUBLISHED
 from engine.weights import Installed
 
 GB = 1_000_000_000
@@ -32,27 +33,36 @@ def installed(name: str, problem: str = "") -> Installed:
     return Installed(name=name, folder=Path("/models") / name, size_bytes=20_000_000, problem=problem)
 
 
+@pytest.fixture(autouse=True)
+def published_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No engine but the built-in one has files here."""
+    sizes_of = doctor.sizes_of
+    monkeypatch.setattr(doctor, "sizes_of", lambda name: sizes_of(name) if name == "nano" else PUBLISHED)
+
+
 def test_an_engine_with_weights_and_memory_will_run() -> None:
     for name in engine_names():
         state = doctor.engine_state(installed(name), MACHINE)
+        assert any("At its peak it takes" in line for line in state.plan)
         assert state.will_run
         assert state.problem == ""
         assert state.disk_bytes == 0
 
 
 def test_what_is_missing_is_named() -> None:
-    small = dataclasses.replace(MACHINE, ram_bytes=8 * GB, disk_free_bytes=3 * GB)
+    small = dataclasses.replace(MACHINE, ram_bytes=4 * GB, ram_free_bytes=3 * GB, disk_free_bytes=3 * GB)
     state = doctor.engine_state(installed("lumosx", "The weights are not installed: fetch them."), small)
     assert not state.will_run
     assert "The weights are not installed" in state.problem
-    assert "this machine has 8.0 GB" in state.problem
+    assert "of free memory (there are 3.0 GB): close other programs" in state.problem
+    assert state.plan == ()
     assert "3.0 GB are free" in state.problem
-    assert state.memory_bytes > 8 * GB
+    assert state.memory_bytes > 4 * GB
     assert state.disk_bytes > 3 * GB
 
 
 def test_the_built_in_engine_needs_little() -> None:
-    small = dataclasses.replace(MACHINE, ram_bytes=2 * GB, disk_free_bytes=0)
+    small = dataclasses.replace(MACHINE, ram_bytes=2 * GB, ram_free_bytes=GB, disk_free_bytes=0)
     assert doctor.engine_state(installed("nano"), small).will_run
 
 

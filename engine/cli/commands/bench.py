@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     """Print a table for people and one JSON line for machines; progress goes to stderr."""
     if args.action == "studio":
         return _studio(args)
-    print({"network": _network, "speed": _speed, "gpu": _gpu}[args.action](args), flush=True)
+    print({"memory": _memory, "network": _network, "speed": _speed, "gpu": _gpu}[args.action](args), flush=True)
     return 0
 
 
@@ -48,6 +48,12 @@ def _studio(args: argparse.Namespace) -> int:
     if code == _CANCELLED:
         raise Cancelled("The measurement was cancelled.")
     return code
+
+
+def _memory(_: argparse.Namespace) -> str:
+    from engine.bench.memory import measure_memory, report
+
+    return report(measure_memory(state=_say))
 
 
 def _say(text: str) -> None:

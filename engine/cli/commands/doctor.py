@@ -10,13 +10,17 @@ from dataclasses import asdict, dataclass
 from engine import __version__
 from engine.cli.requirements import name, project_root, read_needs, unmet, versions_here
 from engine.engines import engine_info, engine_names
+from engine.errors import MachineError
 from engine.memory.machine import Machine, look
+from engine.memory.plan import Budget, all_plans, make_plan, smallest_budget
+from engine.memory.profiles import in_words, sizes_of, work_of
+from engine.memory.sizes import PUBLISHED
 from engine.paths import data_home
 from engine.weights import Installed, status
 from engine.weights.catalogue import entry
 
-PROGRAM_BYTES = 1_000_000_000
-"""Memory of the program itself with PyTorch loaded, beside the weights."""
+REFERENCES = 8
+"""Pictures of the clip for which the memory plan is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +36,9 @@ class Package:
 class EngineState:
     """Whether an engine will run here, why not (empty: it will), and what it needs.
 
-    `memory_bytes`: its largest part, for the parts are loaded one after the other, and the program itself;
-    `disk_bytes`: what is still to be downloaded and converted.
+    `memory_bytes`: the most that a clip at its defaults with eight pictures takes by the plan made for what is free
+    now, or, if that is not enough, the least that would do; `plan`: that plan in words; `disk_bytes`: what is still to
+    be downloaded and converted.
     """
 
     name: str
@@ -41,6 +46,7 @@ class EngineState:
     will_run: bool
     problem: str
     memory_bytes: int
+    plan: tuple[str, ...]
     disk_bytes: int
     licence: str
     note: str
@@ -86,13 +92,19 @@ def examine() -> Report:
 
 def engine_state(installed: Installed, machine: Machine) -> EngineState:
     """Judge one engine by its weights and by what `machine` has."""
-    info, files = engine_info(installed.name), entry(installed.name).files
-    largest = max((file.approximate_bytes for file in files), default=installed.size_bytes)
-    memory = largest + PROGRAM_BYTES
+    info = engine_info(installed.name)
     disk = 2 * entry(installed.name).approximate_bytes if installed.problem else 0
     problems = [installed.problem] if installed.problem else []
-    if machine.ram_bytes < memory:
-        problems.append(f"It needs {_gb(memory)} of memory, and this machine has {_gb(machine.ram_bytes)}.")
+    # What is damaged or missing has the sizes it should have.
+    sizes = PUBLISHED if installed.problem and not info.builtin else sizes_of(info.name)
+    work, free = work_of(info.defaults, REFERENCES), budget_here(machine)
+    try:
+        plan = make_plan(sizes, work, free)
+        memory, words = plan.ram_bytes, in_words(plan)
+    except MachineError as error:
+        least = smallest_budget(list(all_plans(sizes, work, card=free.card_bytes is not None)), free)
+        memory, words = least.ram_bytes, ()
+        problems.append(str(error))
     if machine.disk_free_bytes < disk:
         problems.append(
             f"Its weights need up to {_gb(disk)} on the disk for a while, and {_gb(machine.disk_free_bytes)} are free."
@@ -103,10 +115,17 @@ def engine_state(installed: Installed, machine: Machine) -> EngineState:
         will_run=not problems,
         problem=" ".join(problems),
         memory_bytes=memory,
+        plan=words,
         disk_bytes=disk,
         licence=info.licence,
         note=info.note,
     )
+
+
+def budget_here(machine: Machine) -> Budget:
+    """The memory that a render may use on this machine now."""
+    device = machine.device
+    return Budget(ram_bytes=machine.ram_free_bytes, card_bytes=device.free_bytes if device.kind == "cuda" else None)
 
 
 def as_text(report: Report) -> str:
@@ -142,6 +161,7 @@ def as_text(report: Report) -> str:
                 if state.disk_bytes
                 else ""
             ),
+            *(f"           {line}" for line in state.plan),
             *([f"           {state.problem}"] if state.problem else []),
         ]
     return "\n".join(lines)

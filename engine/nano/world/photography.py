@@ -38,7 +38,7 @@ PLACE = Roughness(bend=0.01, turn=0, light=0.25, grain=0.05, tint=0.05, torn=0, 
 
 def photographed(picture: np.ndarray, rng: np.random.Generator, rough: Roughness) -> np.ndarray:
     """The picture, HWC uint8, as a photograph of the same size; the white around a cut-out stays white."""
-    pixels = picture.astype(np.float32) / 255
+    pixels = np.divide(picture, 255, dtype=np.float32)
     # A cut-out is moved together with its outline; a whole picture has none.
     ink = (picture < WHITE).any(axis=2).astype(np.float32) if rough.torn else np.ones(picture.shape[:2], np.float32)
     moved = _moved(np.dstack([pixels * ink[..., None], ink]), rng, rough)
@@ -80,7 +80,8 @@ def _moved(pixels: np.ndarray, rng: np.random.Generator, rough: Roughness) -> np
 def _cloud(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
     """A smooth random field `[height, width]`, mostly between -1 and 1, with about `cells` hills along a side."""
     coarse = rng.uniform(-1, 1, (cells + 1, cells + 1))
-    return resize(coarse, (height, width), order=3, mode="reflect", anti_aliasing=False).astype(np.float32)
+    field: np.ndarray = np.asarray(resize(coarse, (height, width), order=3, mode="reflect", anti_aliasing=False))
+    return field.astype(np.float32)
 
 
 def _before_it(rng: np.random.Generator, height: int, width: int, share: float) -> np.ndarray:
