@@ -15,6 +15,7 @@ from engine.events import Event, Finished
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
 from studio.desk import Desk
+from studio.drafts import DraftBook
 from studio.jobs import JobQueue, JobState
 from studio.library import Library
 
@@ -40,6 +41,7 @@ class _Stand:
             queue=self.queue,
             library=Library(pictures),
             pictures=pictures,
+            drafts=DraftBook(home / "drafts"),
             local=local,
             missing_weights=lambda _: self.missing,
             save=self._save,
