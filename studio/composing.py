@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from engine.errors import InputError
 from engine.scene import Reference, Role, Scene, Subject
 from studio.cast_edits import rename
-from studio.places import Place, owner_of, places, reference_of, splice, with_places
+from studio.places import Place, overlaps, owner_of, places, reference_of, splice, with_places
 
 _CJK = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]")
 _NO_ARTICLE = re.compile(r"(?i)(a|an|the|my|his|her|their|our|some|one|two|three)\b.*|.*[^s\W]s")
@@ -85,8 +85,8 @@ def insert_words(scene: Scene, identifier: str) -> Scene:
     at, before, label, after = insertion(scene, identifier)
     reference = reference_of(scene, identifier)
     grown = splice(scene, at, at, before + label + after)
-    start = at + len(before)
-    return with_places(grown, reference, [*places(scene, reference), (start, start + len(label))])
+    new = (at + len(before), at + len(before) + len(label))
+    return with_places(grown, reference, [*(one for one in places(grown, reference) if not overlaps(one, new)), new])
 
 
 def insertion(scene: Scene, identifier: str) -> tuple[int, str, str, str]:

@@ -79,6 +79,13 @@ def test_missing_words_are_inserted_where_they_belong(prompt: str, missing: str,
     assert words_of(scene, missing) == [reference(scene, missing).label]
 
 
+def test_words_said_once_more_further_ahead_keep_both_places() -> None:
+    scene = insert_words(pair("A woman. Then comes the green dress of a woman."), "dress")
+    assert scene.prompt == "A woman wearing a green dress. Then comes the green dress of a woman."
+    assert words_of(scene, "dress") == ["green dress", "green dress"]
+    assert not any(problem.code == "span_overlap" for problem in scene.problems())
+
+
 def test_more_clothes_are_joined_to_the_first() -> None:
     scene = pair("A man in a red coat walks.")
     hat = dataclasses.replace(reference(scene, "coat"), id="hat", label="straw hat")

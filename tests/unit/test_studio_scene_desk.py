@@ -87,7 +87,7 @@ def test_people_of_one_photograph_share_it_and_have_boxes_of_their_own(stand: _S
     whole = stand.edit("set_picture", reference=faces[0].id if faces[0] else "", pictures=[
         {"picture": picture, "box": [0, 0, 400, 300]}
     ])  # fmt: skip
-    assert whole["owners"][0]["references"][0]["cut"] is False
+    assert whole["owners"][0]["references"][0]["mask"] is None
 
 
 @pytest.mark.parametrize("box", [[0, 0, 3, 3], [0, 0, 1], "box", [0, 0, "x", 9], [90, 90, 10, 10], [5000, 0, 6000, 99]])
