@@ -93,7 +93,11 @@ def _of_problem(scene: Scene, problem: Problem) -> Finding:
         mends = (Mend(title="Write it from the cast", edit={"kind": "compose"}),)
     elif problem.code == "unbound" and reference is not None and scene.prompt.strip():
         mends = mends_for(scene, reference)
-    return Finding(message=problem.message, target=problem.target, may_skip=may_skip, mends=mends)
+    message = problem.message
+    if reference is not None and sum(one.label == reference.label for one in scene.references()) > 1:
+        title = _owner_title(scene, reference)
+        message = f"{title[:1].upper()}{title[1:]}: {message}"  # the label alone does not say which
+    return Finding(message=message, target=problem.target, may_skip=may_skip, mends=mends)
 
 
 def _spelled_otherwise(scene: Scene, label: str) -> list[Place]:

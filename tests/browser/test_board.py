@@ -120,6 +120,25 @@ def test_dropped_on_a_person_it_is_worn_and_on_the_tiles_it_is_a_thing_or_the_pl
     expect(problems).to_be_hidden()
 
 
+def test_pictures_are_chosen_and_replaced_with_the_keyboard(page: Page, tmp_path: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Add an object").press("Enter")
+    chooser.value.set_files([photograph(tmp_path / "kite.png"), photograph(tmp_path / "drum.png")])
+    kite = page.get_by_role("region", name="Object 2")
+    expect(kite.get_by_role("textbox")).to_have_value("kite")
+    expect(page.get_by_role("region", name="Object 3").get_by_role("textbox")).to_have_value("drum")
+    picture = kite.get_by_role("img", name="Object: kite")
+    before = picture.get_attribute("src") or ""
+    kite.get_by_role("button", name="Options of kite").press("Enter")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("menuitem", name="Replace the picture").press("Enter")
+    chooser.value.set_files(photograph(tmp_path / "other.png", colour="#27ae60"))
+    expect(picture).not_to_have_attribute("src", before)
+    expect(kite.get_by_role("textbox")).to_have_value("kite")
+    undo(page)
+    expect(picture).to_have_attribute("src", before)
+
+
 def test_undo_and_redo_go_through_everything_and_survive_a_reload(page: Page) -> None:
     choose(page, "Options of Subject 1", "Remove")
     expect(page.locator(".kind-subject")).to_have_count(1)

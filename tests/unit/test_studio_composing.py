@@ -155,6 +155,11 @@ def test_every_missing_word_has_a_mend_and_no_words_at_all_have_one_for_all() ->
     assert findings(pair(""))[0].mends[0].edit == {"kind": "compose"}
 
 
+def test_of_equal_labels_the_owner_is_named() -> None:
+    found = findings(pair("A man, a woman, a lamp, a room.", dress="red coat"))
+    assert [finding.message.split(":")[0] for finding in found] == ["Subject 1", "Subject 2"]
+
+
 def test_a_cast_larger_than_in_training_is_told() -> None:
     scene = pair("x")
     coat = reference(scene, "coat")
