@@ -51,6 +51,11 @@ def presets_dir() -> Path:
     return data_home() / "presets"
 
 
+def drafts_dir() -> Path:
+    """What stood on the studio's pages last, one small file each."""
+    return data_home() / "drafts"
+
+
 def builtin_presets_dir() -> Path:
     """The presets that come with the program."""
     return _root() / "presets"

@@ -18,10 +18,12 @@ from engine.pictures import PictureStore
 from engine.request import RenderRequest
 from engine.sources import Source, load_source
 from studio import view
-from studio.draft import FieldError, edit_prompt, mark_words, parse_scene, set_mask, settings_from
+from studio.draft import FieldError, edit_prompt, parse_scene, settings_from
+from studio.drafts import DraftBook
 from studio.jobs import JobQueue, JobState
-from studio.library import ClipEntry, Library, PresetEntry, spoken
+from studio.library import ClipEntry, Library, preset_title, spoken
 from studio.queue_desk import QueueDesk
+from studio.scene_desk import SceneDesk
 
 Json = dict[str, Any]
 
@@ -43,6 +45,7 @@ class Desk:
         queue: JobQueue,
         library: Library,
         pictures: PictureStore,
+        drafts: DraftBook,
         local: bool,
         missing_weights: Callable[[str], str | None],
         save: Callable[[Path, str, bool], Path],
@@ -58,19 +61,18 @@ class Desk:
         self._save_as = save
         self._formats = formats
         self._boot = secrets.token_hex(8)
+        self._scenes = SceneDesk(pictures=pictures, library=library, drafts=drafts)
         self._answers: dict[str, Callable[[Json], Json]] = {
             "begin": self._begin,
             "choose": self._choose,
             "open": self._open,
             "open_clip": self._open_clip,
-            "revise": self._revise,
-            "mark": self._mark,
             "render": self._render,
             "look": self._look,
             "clips": self._clips,
             "save": self._save,
             **self._jobs.answers,
-            "set_mask": self._set_mask,
+            **self._scenes.answers,
             **(more or {}),
         }
 
@@ -98,11 +100,15 @@ class Desk:
         own = source.title != folder.resolve().name  # a scene file can carry a title of its own
         return self._answer_source(source, source.title if own else spoken(title))
 
+    def receive_picture(self, data: bytes, name: str) -> Json:
+        """Answer with what became of a picture file that was sent, see `SceneDesk.receive_picture`."""
+        return self._scenes.receive_picture(data, name)
+
     # -- the scene -----------------------------------------------------------------------------------------------------
 
     def _begin(self, _message: Json) -> Json:
         return {
-            "presets": [_preset(entry) for entry in self._library.presets()],
+            "presets": view.preset_views(self._library.presets()),
             "engines": [view.engine_view(engine_info(name), self._missing_weights(name)) for name in engine_names()],
             "formats": [{"value": value, "title": title} for value, title in self._formats],
             "local": self._local,
@@ -112,7 +118,7 @@ class Desk:
     def _choose(self, message: Json) -> Json:
         name = _text(message, "preset")
         source = self._library.open_preset(name)
-        return self._answer_source(source, spoken(source.title))
+        return self._answer_source(source, preset_title(source))
 
     def _open(self, message: Json) -> Json:
         if not self._local:
@@ -132,28 +138,10 @@ class Desk:
         return self._answer_source(self._library.open_clip(name), view.clip_title(name))
 
     def _answer_source(self, source: Source, title: str) -> Json:
-        answer = view.scene_view(source.scene, title)
+        answer = self._scenes.show(source.scene, title)
         if source.settings is not None:
             answer["settings"] = view.settings_view(source.settings)
         return answer
-
-    def _revise(self, message: Json) -> Json:
-        scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
-        return view.scene_view(scene, _text(message, "title") if "title" in message else "")
-
-    def _mark(self, message: Json) -> Json:
-        scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
-        start, end = message.get("start"), message.get("end")
-        if type(start) is not int or type(end) is not int:
-            raise InputError("The page sent an incomplete message; reload it.")
-        return view.scene_view(mark_words(scene, _text(message, "reference"), start, end), _text(message, "title"))
-
-    def _set_mask(self, message: Json) -> Json:
-        scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
-        mask = _text(message, "mask")
-        if mask not in self._pictures:
-            raise PictureError("The mask is no longer there; cut the picture out again.")
-        return view.scene_view(set_mask(scene, _text(message, "reference"), mask), _text(message, "title"))
 
     # -- rendering -----------------------------------------------------------------------------------------------------
 
@@ -219,16 +207,6 @@ def _text(message: Json, name: str) -> str:
     if not isinstance(value, str):
         raise InputError("The page sent an incomplete message; reload it.")
     return value
-
-
-def _preset(entry: PresetEntry) -> Json:
-    return {
-        "name": entry.name,
-        "title": entry.title,
-        "about": entry.about,
-        "pictures": [view.mosaic_view(picture) for picture in entry.pictures],
-        "error": entry.error,
-    }
 
 
 def _clip(entry: ClipEntry) -> Json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from engine.codec import from_json
 from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError
-from engine.pictures import PictureId
 from engine.request import RenderSettings
-from engine.scene import MAX_PROMPT_CHARS, PromptSpan, Reference, Scene
+from engine.scene import MAX_PROMPT_CHARS, Scene
+from studio.places import splice
 
 _NEW_SEED_RANGE = 2**31
 
@@ -34,71 +33,34 @@ def parse_scene(data: object) -> Scene:
     return from_json(Scene, data)
 
 
-def edit_prompt(scene: Scene, prompt: str) -> Scene:
+def edit_prompt(scene: Scene, prompt: str, caret: int | None = None) -> Scene:
     """Return the scene with new words; bindings before and behind the change keep theirs, those inside it are dropped.
 
-    The change is what lies between the longest common beginning and end of the two prompts. A reference that loses its
-    last binding is bound again by its label.
+    The change is what lies between the longest common beginning and end of the two prompts. `caret` is where the new
+    words end, if known: among equal letters only it tells which of them are new. A reference that loses its last
+    binding is bound again by its label. `web/words.js` follows the same rule, letter by letter.
     """
     if len(prompt) > MAX_PROMPT_CHARS:
         raise InputError(f"The prompt has {len(prompt)} characters; shorten it to {MAX_PROMPT_CHARS} at most.")
-    old = scene.prompt
-    shorter = min(len(old), len(prompt))
+    start, end, text = changed(scene.prompt, prompt, caret)
+    return splice(scene, start, end, text) if start != end or text else scene
+
+
+def changed(old: str, new: str, caret: int | None = None) -> tuple[int, int, str]:
+    """Return what turned one text into another: the characters [start, end) of the old one became `text`."""
+    shorter = min(len(old), len(new))
     head = 0
-    while head < shorter and old[head] == prompt[head]:
+    while head < shorter and old[head] == new[head]:
         head += 1
     tail = 0
-    while tail < shorter - head and old[-1 - tail] == prompt[-1 - tail]:
+    while tail < shorter and old[-1 - tail] == new[-1 - tail]:
         tail += 1
-    shift = len(prompt) - len(old)
-    spans: list[PromptSpan] = []
-    for span in scene.spans:
-        if span.end <= head:
-            spans.append(span)
-        elif span.start >= len(old) - tail:
-            spans.append(dataclasses.replace(span, start=span.start + shift, end=span.end + shift))
-    return dataclasses.replace(scene, prompt=prompt, spans=tuple(spans))
-
-
-def mark_words(scene: Scene, reference: str, start: int, end: int) -> Scene:
-    """Return the scene in which the characters [start, end) of the prompt mean a reference, too.
-
-    Blanks at either side are left out.
-
-    Raises:
-        InputError: there is no such reference, or no word lies there.
-    """
-    known = next((one for one in scene.references() if one.id == reference), None)
-    if known is None:
-        raise InputError("This picture is no longer in the scene; choose the scene again.")
-    marked = scene.prompt[max(start, 0) : max(end, 0)]
-    if not marked.strip():
-        raise InputError(f"Mark the words of the prompt that mean “{known.label}” first.")
-    first = max(start, 0) + len(marked) - len(marked.lstrip())
-    span = PromptSpan(start=first, end=first + len(marked.strip()), target=reference)
-    spans = tuple(dict.fromkeys([*scene.spans, span]))
-    return dataclasses.replace(scene, spans=spans, unbound=tuple(one for one in scene.unbound if one != reference))
-
-
-def set_mask(scene: Scene, reference: str, mask: PictureId) -> Scene:
-    """Return the scene in which a reference is cut out by `mask`; `InputError` if there is no such reference."""
-    if all(one.id != reference for one in scene.references()):
-        raise InputError("This picture is no longer in the scene; choose the scene again.")
-
-    def cut(one: Reference) -> Reference:
-        return dataclasses.replace(one, mask=mask) if one.id == reference else one
-
-    subjects = tuple(
-        dataclasses.replace(
-            subject,
-            face=None if subject.face is None else cut(subject.face),
-            attributes=tuple(cut(one) for one in subject.attributes),
-        )
-        for subject in scene.subjects
-    )
-    background = None if scene.background is None else cut(scene.background)
-    objects = tuple(cut(one) for one in scene.objects)
-    return dataclasses.replace(scene, subjects=subjects, objects=objects, background=background)
+    if caret is None:
+        tail = min(tail, shorter - head)
+    else:  # what stands behind the caret is old, what stands right before it is new
+        tail = min(tail, max(len(new) - caret, 0))
+        head = min(head, shorter - tail)
+    return head, len(old) - tail, new[head : len(new) - tail]
 
 
 def settings_from(chosen: Mapping[str, Any]) -> RenderSettings:

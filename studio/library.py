@@ -17,6 +17,7 @@ from engine.pictures import PictureStore
 from engine.request import RenderRequest
 from engine.scene import Reference, Scene
 from engine.sources import Source, load_source, preset_folders
+from studio.own_presets import is_own_preset
 
 _log = logging.getLogger(__name__)
 
@@ -26,13 +27,19 @@ _CLIP_SUFFIXES = frozenset({".mp4", ".webm"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresetEntry:
-    """A preset in the list. `name` is its key, `pictures` up to four references; `error` says why it cannot be read."""
+    """A preset in the list. `name` is its key, `pictures` up to four references; `error` says why it cannot be read.
+
+    `kind` is person, cast or scene; `words` is what a search looks through, `own` whether the user may delete it.
+    """
 
     name: str
     title: str
     about: str
     pictures: tuple[Reference, ...] = ()
     error: str | None = None
+    kind: str = "scene"
+    words: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +126,20 @@ class Library:
         try:
             source = load_source(str(path), self._pictures)
         except UserError as error:
-            return PresetEntry(name=name, title=spoken(path.name), about="cannot be read", error=str(error))
+            return PresetEntry(
+                name=name, title=spoken(path.name), about="cannot be read", error=str(error), own=is_own_preset(path)
+            )
         scene = source.scene
-        return PresetEntry(name=name, title=spoken(source.title), about=about(scene), pictures=_mosaic(scene))
+        labels = [reference.label for reference in scene.references()]
+        return PresetEntry(
+            name=name,
+            title=preset_title(source),
+            about=about(scene),
+            pictures=_mosaic(scene),
+            kind=kind_of(scene),
+            words=" ".join([source.title, scene.prompt[:2000], *labels]),
+            own=is_own_preset(path),
+        )
 
     def _read_clip(self, path: Path) -> ClipEntry:
         try:
@@ -130,6 +148,19 @@ class Library:
             _log.info("%s has no recipe: %s", path, error)
             request = None
         return ClipEntry(name=path.name, path=path, request=request)
+
+
+def kind_of(scene: Scene) -> str:
+    """Return "scene" for one with words, "person" for a lone subject without, "cast" for anything else."""
+    if scene.prompt.strip():
+        return "scene"
+    return "person" if len(scene.subjects) == 1 and scene.num_free == 0 else "cast"
+
+
+def preset_title(source: Source) -> str:
+    """Return a preset's title: the one it carries as it is, a folder's name made readable."""
+    plain = re.fullmatch(r"[a-z0-9_-]+", source.title)
+    return spoken(source.title) if plain else source.title
 
 
 def spoken(folder_name: str) -> str:

@@ -5,11 +5,12 @@ Only three folders can be read through them, each by a name that cannot leave it
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from engine.errors import InputError, PictureError, UserError
 from engine.files import output_error
 from engine.masks.kept import view_path
-from engine.picture_decoding import ENDINGS
+from engine.picture_decoding import ENDINGS, MAX_FILE_BYTES, too_many_bytes
 from engine.pictures import PictureStore
 from studio.instance import ANY_HOST, HELLO, hello
 from studio.thumbnails import thumbnail
@@ -36,8 +37,11 @@ _MEDIA = {"mp4": "video/mp4", "webm": "video/webm", "gif": "image/gif", "zip": "
 _SCENE_FILES = frozenset({*ENDINGS, ".txt", ".json"})
 _MAX_FILES = 128
 _MAX_FOLDER_BYTES = 256 * 2**20
+_MAX_NAME_CHARS = 200
+_MAX_LAST_WORDS_BYTES = 2 * 2**20
 
 FolderReader = Callable[[Path, str], dict[str, Any]]
+PictureReceiver = Callable[[bytes, str], dict[str, Any]]
 
 
 def file_name(name: str) -> str | None:
@@ -53,8 +57,13 @@ def routes(
     clips: Callable[[], Path],
     exports: Callable[[], Path],
     read_folder: FolderReader,
+    receive_picture: PictureReceiver,
+    ask: Callable[[Any], dict[str, Any]],
 ) -> list[Route]:
-    """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in."""
+    """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in.
+
+    `receive_picture(data, name)` does so for a picture, `ask` for a last message of a page that is being closed.
+    """
 
     def greet(_request: Request) -> Response:
         return JSONResponse(hello(key))
@@ -66,6 +75,7 @@ def routes(
                 request.path_params["picture"],
                 request.query_params.get("mask"),
                 request.query_params.get("role"),
+                large="large" in request.query_params,
             )
         except PictureError as error:
             return PlainTextResponse(str(error), 404)
@@ -103,6 +113,24 @@ def routes(
                 {"error": "Reading the folder failed by a fault in the program; the terminal shows the details."}
             )
 
+    async def receive(request: Request) -> Response:
+        name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or "The picture"
+        data = await _body(request, MAX_FILE_BYTES)
+        if data is None:
+            return JSONResponse({"error": str(too_many_bytes(name))})
+        return JSONResponse(await run_in_threadpool(receive_picture, data, name))
+
+    async def last_words(request: Request) -> Response:
+        # a page that is being closed can only leave a message, not wait for an answer
+        data = await _body(request, _MAX_LAST_WORDS_BYTES)
+        try:
+            message = json.loads(data or b"")
+        except ValueError:
+            message = None
+        if not isinstance(message, dict) or cast("dict[str, Any]", message).get("do") != "keep":
+            return PlainTextResponse("Only drafts are taken here.", 400)
+        return JSONResponse(await run_in_threadpool(ask, message))
+
     return [
         Route(HELLO, greet),
         Route("/studio/picture/{picture}", picture),
@@ -110,6 +138,8 @@ def routes(
         Route("/studio/clip/{name}", media(clips)),
         Route("/studio/export/{name}", media(exports)),
         Route("/studio/folder", folder, methods=["POST"]),
+        Route("/studio/pictures", receive, methods=["POST"]),
+        Route("/studio/draft", last_words, methods=["POST"]),
     ]
 
 
@@ -147,6 +177,20 @@ def _file(path: Path, media_type: str, headers: dict[str, str]) -> Response:
     if not path.is_file():
         return _missing()
     return FileResponse(path, media_type=media_type, headers=headers)
+
+
+async def _body(request: Request, most_bytes: int) -> bytes | None:
+    """Return what was sent, None if it is more than `most_bytes` (the rest is read and dropped, so that the answer
+    arrives)."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= most_bytes:
+            parts.append(part)
+        else:
+            parts.clear()
+    return b"".join(parts) if size <= most_bytes else None
 
 
 async def _receive_folder(request: Request, read_folder: FolderReader) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import Any
 import gradio as gr
 
 from engine.errors import MachineError
-from engine.paths import cache_dir, clips_dir, jobs_file, pictures_dir
+from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, pictures_dir
 from engine.pictures import PictureStore
 from studio.backend import Backend
 from studio.cutting import Cutting
 from studio.desk import Desk
+from studio.drafts import DraftBook
 from studio.formats import FORMATS, save_as
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
@@ -38,6 +39,7 @@ class Shell:
             queue=self._queue,
             library=Library(self._pictures),
             pictures=self._pictures,
+            drafts=DraftBook(drafts_dir()),
             local=host in _LOOPBACK,
             missing_weights=backend.missing_weights,
             save=save_export,
@@ -75,6 +77,8 @@ class Shell:
                 clips=clips_dir,
                 exports=exports_dir,
                 read_folder=self._desk.read_folder,
+                receive_picture=self._desk.receive_picture,
+                ask=self._desk.ask,
             ),
             "middleware": middleware(self._host),
             "openapi_url": None,

@@ -7,6 +7,11 @@ from pathlib import Path
 from gradio import themes
 
 WEB = Path(__file__).parent / "web"
+PARTS = (
+    "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop", "facebox",
+    "prompt", "presets", "scene", "settings", "queue", "run", "clips", "page",
+)  # fmt: skip
+"""The scripts, in the order in which they build on one another."""
 
 
 def theme() -> themes.Base:
@@ -21,10 +26,9 @@ def theme() -> themes.Base:
 
 def style() -> str:
     """Return the page's style sheet: its parts in order."""
-    return "\n".join((WEB / f"{part}.css").read_text(encoding="utf-8") for part in ("page", "cutter"))
+    return "\n".join((WEB / f"{part}.css").read_text(encoding="utf-8") for part in ("page", "board", "cutter"))
 
 
 def script() -> str:
     """Return the page's script: its parts in one function scope, in the order in which they build on one another."""
-    parts = ("dom", "cutter_stage", "cutter", "scene", "settings", "queue", "run", "clips", "page")
-    return "\n".join((WEB / f"{part}.js").read_text(encoding="utf-8") for part in parts)
+    return "\n".join((WEB / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)

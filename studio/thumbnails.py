@@ -14,10 +14,13 @@ from engine.pictures import PictureStore, model_picture
 from engine.scene import Reference, Role
 
 _LONGEST_PX = 448
+_LARGE_PX = 1600
 
 
-def thumbnail(pictures: PictureStore, image: str, mask: str | None, role: str | None) -> Path:
+def thumbnail(pictures: PictureStore, image: str, mask: str | None, role: str | None, *, large: bool = False) -> Path:
     """Return a WebP file of what the model sees of a picture, at most 448 px long; made at the first call, then kept.
+
+    `large` allows 1600 px, to draw on.
 
     Raises:
         PictureError: no such picture, mask or role.
@@ -30,11 +33,12 @@ def thumbnail(pictures: PictureStore, image: str, mask: str | None, role: str | 
     except ValueError as error:
         raise PictureError("There is no such role of a picture; reload the page.") from error
     name = image if mask is None else f"{image}-{mask}-{kind.value}"
-    path = cache_dir() / "thumbnails" / f"{name}.webp"
+    path = cache_dir() / "thumbnails" / f"{name}{'-large' if large else ''}.webp"
+    longest = _LARGE_PX if large else _LONGEST_PX
     if not path.is_file():
         pixels = model_picture(Reference(id="thumbnail", role=kind, label="", image=image, mask=mask), pictures)
         small = Image.fromarray(pixels)
-        small.thumbnail((_LONGEST_PX, _LONGEST_PX))
+        small.thumbnail((longest, longest))
         stream = io.BytesIO()
         small.save(stream, format="WEBP", quality=88)
         write_atomically(path, stream.getvalue())

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import re
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
 from engine.codec import to_json
 from engine.engines import EngineInfo, engine_info
 from engine.events import STAGES, Preview
-from engine.prompt_text import clean_prompt
 from engine.request import RenderRequest, RenderSettings, nearest_frames, nearest_size
-from engine.scene import UNBOUND_CODES, Reference, Role, Scene, unbound_problem
+from engine.scene import Reference, Role, Scene
+from studio.findings import Finding, findings, too_many
 from studio.jobs import Job, JobState
+from studio.library import PresetEntry
+from studio.places import places
 
 Json = dict[str, Any]
 
@@ -36,80 +38,95 @@ def mosaic_view(reference: Reference) -> Json:
     return {"url": picture_url(reference), "whole": reference.role in (Role.attribute, Role.object)}
 
 
-def places(scene: Scene, reference: Reference) -> list[tuple[int, int]]:
-    """Return the characters [start, end) of the raw prompt that name a reference, in order.
+def preset_views(entries: Iterable[PresetEntry]) -> list[Json]:
+    """Return the presets of the list."""
+    return [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "about": entry.about,
+            "pictures": [mosaic_view(picture) for picture in entry.pictures],
+            "error": entry.error,
+            "kind": entry.kind,
+            "words": entry.words.casefold(),
+            "own": entry.own,
+        }
+        for entry in entries
+    ]
 
-    Its own spans, or what the published rule proposes: whole words equal to its label after cleaning, case included.
-    The engine's own search works on tokens; whatever it finds differently, it reports itself before the render.
+
+def scene_view(scene: Scene, title: str, advice: Callable[[Reference], str] = lambda _: "") -> Json:
+    """Return a scene as the page shows it: the value itself, its cast by owner, which words mean what, what to mend.
+
+    `scene` is sent back with edits. `marks` are characters [start, end) of the prompt, counted as Python does.
+    `advice` says what is wrong with the picture of a reference, "" if nothing.
     """
-    own = scene.spans_of(reference.id)
-    if own:
-        return [(span.start, span.end) for span in own]
-    label = clean_prompt(reference.label).text
-    if reference.id in scene.unbound or not label:
-        return []
-    cleaned = clean_prompt(scene.prompt)
-    found = re.finditer(rf"(?<!\w){re.escape(label)}(?!\w)", cleaned.text)
-    return [(cleaned.origin[hit.start()][0], cleaned.origin[hit.end() - 1][1]) for hit in found]
-
-
-def scene_view(scene: Scene, title: str) -> Json:
-    """Return a scene, its cast by owner and its prompt in pieces; `scene` is the value, sent back with edits."""
-    owners = list(_owners(scene))
-    marks: list[tuple[int, int, str, str]] = []
+    owners = list(_owners(scene, advice))
+    marks: list[Json] = []
     for owner in owners:
         for reference in owner["references"]:
-            marks += [(start, end, owner["tone"], owner["badge"]) for start, end in reference.pop("places")]
-    advice = _problems(scene)
-    skippable = [message for message, may_skip in advice if may_skip]
+            marks += [
+                {"start": start, "end": end, "tone": owner["tone"], "badge": owner["badge"], "target": reference["id"]}
+                for start, end in reference.pop("places")
+            ]
+    found = findings(scene)
     named = sum(1 for owner in owners for reference in owner["references"] if not reference["missing"])
     total = len(scene.references())
     return {
         "scene": to_json(scene),
         "title": title,
         "prompt": scene.prompt,
-        "segments": _segments(scene.prompt, marks),
+        "marks": sorted(marks, key=lambda mark: (mark["start"], mark["end"])),
         "owners": owners,
         "reading": f"The prompt names {named} of {total} {'picture' if total == 1 else 'pictures'}." if total else "",
-        "problems": [message for message, _ in advice],
-        "may_skip_binding": bool(skippable),
+        "problems": [_finding(finding) for finding in found],
+        "advice": [_finding(finding) for finding in too_many(scene)],
+        "may_skip_binding": any(finding.may_skip for finding in found),
     }
 
 
-def _problems(scene: Scene) -> list[tuple[str, bool]]:
-    """Return the sentences, each with whether a render may go on regardless."""
-    found = list(scene.problems())
-    told = {problem.target for problem in found}
-    for reference in scene.references():
-        # "man" stands in "woman", but only as a part of another word
-        if reference.id not in told and reference.id not in scene.unbound and not places(scene, reference):
-            found.append(unbound_problem(reference))
-    return [(problem.message, problem.code in UNBOUND_CODES) for problem in found]
+def _finding(finding: Finding) -> Json:
+    mends = [{"title": mend.title, "edit": mend.edit} for mend in finding.mends]
+    return {"text": finding.message, "target": finding.target, "mends": mends}
 
 
-def _owners(scene: Scene) -> list[Json]:
-    owners: list[Json] = []
+def _owners(scene: Scene, advice: Callable[[Reference], str]) -> Iterator[Json]:
     for number, subject in enumerate(scene.subjects, start=1):
         tone = f"s{(number - 1) % NUM_TONES + 1}"
-        owners.append(_owner(scene, f"Subject {number}", tone, str(number), subject.references))
+        name = subject.face.label.strip() if subject.face else ""
+        yield {
+            "id": subject.id,
+            "kind": "subject",
+            "title": f"Subject {number}",
+            "name": name,
+            "tone": tone,
+            "badge": str(number),
+            "references": [_reference(scene, reference, advice) for reference in subject.references],
+        }
+    several = len(scene.objects) > 1
     for number, reference in enumerate(scene.objects, start=1):
-        title = "Object" if len(scene.objects) == 1 else f"Object {number}"
-        owners.append(_owner(scene, title, "object", "O" if len(scene.objects) == 1 else f"O{number}", (reference,)))
+        yield {
+            "id": reference.id,
+            "kind": "object",
+            "title": f"Object {number}" if several else "Object",
+            "name": reference.label,
+            "tone": "object",
+            "badge": f"O{number}" if several else "O",
+            "references": [_reference(scene, reference, advice)],
+        }
     if scene.background is not None:
-        owners.append(_owner(scene, "Background", "background", "B", (scene.background,)))
-    return owners
+        yield {
+            "id": scene.background.id,
+            "kind": "background",
+            "title": "Background",
+            "name": scene.background.label,
+            "tone": "background",
+            "badge": "B",
+            "references": [_reference(scene, scene.background, advice)],
+        }
 
 
-def _owner(scene: Scene, title: str, tone: str, badge: str, references: tuple[Reference, ...]) -> Json:
-    return {
-        "title": title,
-        "tone": tone,
-        "badge": badge,
-        "references": [_reference(scene, reference) for reference in references],
-    }
-
-
-def _reference(scene: Scene, reference: Reference) -> Json:
+def _reference(scene: Scene, reference: Reference, advice: Callable[[Reference], str]) -> Json:
     found = places(scene, reference)
     if reference.id in scene.unbound:
         bound = "bound to no words"
@@ -121,29 +138,17 @@ def _reference(scene: Scene, reference: Reference) -> Json:
         bound = f"named {times}" if words == reference.label else f"named {times}: “{words}”"
     return {
         "id": reference.id,
+        "kind": reference.role.value,
         "role": _ROLES[reference.role],
         "label": reference.label,
-        "picture": picture_url(reference),
+        "picture": picture_url(reference) if reference.image else "",
+        "image": reference.image,
+        "mask": reference.mask,
         "places": found,
         "bound": bound,
         "missing": not found and reference.id not in scene.unbound,
+        "advice": advice(reference),
     }
-
-
-def _segments(prompt: str, marks: list[tuple[int, int, str, str]]) -> list[Json]:
-    """Cut the prompt into pieces that join to it again; where two owners share words, the piece shows both numbers."""
-    cuts = sorted(
-        {0, len(prompt), *(place for start, end, _, _ in marks for place in (start, end) if 0 <= place <= len(prompt))}
-    )
-    pieces: list[Json] = []
-    for start, end in pairwise(cuts):
-        over = [mark for mark in marks if mark[0] <= start and end <= mark[1]]
-        piece: Json = {"text": prompt[start:end]}
-        if over:
-            badges = list(dict.fromkeys(badge for *_, badge in over))
-            piece |= {"tone": over[0][2], "badge": "+".join(badges)}
-        pieces.append(piece)
-    return pieces
 
 
 def job_view(job: Job) -> Json:

@@ -26,6 +26,28 @@ function fill(node, ...children) {
   return add(node, children);
 }
 
+// Puts children in order without ever detaching the one that holds the focus: the others move around it.
+function arrange(parent, children) {
+  const pivot = children.findIndex((child) => child.parentNode === parent && child.contains(document.activeElement));
+  for (const child of [...parent.children]) if (!children.includes(child)) child.remove();
+  if (pivot < 0) {
+    children.forEach((child, place) => {
+      if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] || null);
+    });
+    return;
+  }
+  for (let place = pivot - 1; place >= 0; place -= 1) {
+    if (children[place + 1].previousElementSibling !== children[place]) parent.insertBefore(children[place], children[place + 1]);
+  }
+  for (let place = pivot + 1; place < children.length; place += 1) {
+    if (children[place - 1].nextElementSibling !== children[place]) parent.insertBefore(children[place], children[place - 1].nextElementSibling);
+  }
+}
+
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 // A sentence beside the thing it is about; empty hides it. Faults are announced, advice is not.
 function sentence(node, text, kind) {
   node.textContent = text || "";

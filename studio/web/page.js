@@ -1,8 +1,6 @@
 // Puts the parts together, and looks at the worker: without a pause while something runs (the answer waits
 // for news), else once a second.
 
-const DRAFT_KEY = "lumosx-draft";
-
 async function ask(message) {
   try {
     const answer = await server.ask(message);
@@ -20,19 +18,19 @@ async function begin() {
     fill(root, h("p", { class: "notice fault", role: "alert" }, first.error));
     return;
   }
+  fill(root);
   const saveRow = saveRowFor(ask, first.formats);
   const settings = settingsPart(first.engines);
-  const scene = scenePart(ask, sceneChanged);
+  const scene = scenePart(ask, sceneChanged, root);
   const run = runPart(ask, settings, clipFacts, saveRow, render, openJob);
   const clips = clipsPart(ask, saveRow, openClip);
   const gone = h("p", { class: "notice fault", hidden: true, role: "alert" });
-  fill(
-    root,
+  add(root, [
     h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes.")),
     gone,
     h("div", { class: "columns" }, h("div", {}, scene.node), h("div", { class: "run-column" }, run.node)),
     clips.node,
-  );
+  ]);
   scene.begin(first.presets, first.local);
   let renderFault = false;
 
@@ -42,21 +40,17 @@ async function begin() {
       run.fail("");
     }
     if (view.settings) settings.write(view.settings);
-    try {
-      sessionStorage.setItem(DRAFT_KEY, JSON.stringify(scene.saved()));
-    } catch (error) {
-      // a browser that keeps nothing: the draft then lives as long as the page
-    }
   }
 
   async function render() {
     if (run.render.disabled) return;
-    const draft = scene.draft();
+    run.render.disabled = true;
+    const draft = await scene.draft();
     if (!draft) {
+      run.render.disabled = false;
       run.fail("Choose a scene first.");
       return;
     }
-    run.render.disabled = true;
     const answer = await ask({ do: "render", ...draft, settings: settings.read(), replaces: run.replaces() });
     run.render.disabled = false;
     const placed = settings.say(answer.field, answer.error);
@@ -117,20 +111,14 @@ async function begin() {
     }
   });
 
-  let draft = null;
-  try {
-    draft = JSON.parse(sessionStorage.getItem(DRAFT_KEY));
-  } catch (error) {
-    draft = null;
-  }
   look();
-  if (draft && draft.scene) {
-    const answer = await ask({ do: "revise", scene: draft.scene, prompt: draft.prompt });
-    if (!answer.error) scene.show({ ...answer, title: draft.title, preset: draft.preset });
-    else draft = null;
-  }
-  const preset = first.presets.find((one) => !one.error);
-  if (!(draft && draft.scene) && preset) await scene.choosePreset(preset.name);
+  scene.keepSettings(() => settings.read());
+  settings.node.addEventListener("change", () => scene.settingsChanged());
+  const found = await scene.reopen();
+  if (found && found.settings) settings.write(found.settings);
+  const preset = first.presets.find((one) => !one.error && one.kind === "scene");
+  if (!found && preset) await scene.choosePreset(preset.name);
+  else if (!found) scene.startEmpty();
   scene.ready();
 }
 

@@ -1,279 +1,177 @@
-// Choosing a scene, seeing its cast, editing its prompt. The scene itself is a value that Python made and Python checks;
-// this part keeps the latest one and asks for a new one whenever the words change.
+// The scene on the page: presets, cast board and prompt binder around one document.
 
-function scenePart(ask, changed) {
-  let view = null; // the last answer of the server: {scene, title, segments, owners, problems}
-  let wanted = null; // the prompt as typed, when the server has not seen it yet
-  let asking = false;
+function scenePart(ask, changed, root) {
   let chosen = 0; // counts choices: an answer that comes after the next choice is dropped
 
-  // -- choosing --------------------------------------------------------------------------------------------------------------
+  const openMenu = menuPart(root);
+  const document_ = documentPart(ask, { shown, painted: (...what) => prompt.painted(...what), saving: (text) => cast.fail(text) });
+  const prompt = promptPart(document_, openMenu);
+  const drawBox = faceBoxPart(root, ask);
+  const presets = presetsPart({
+    ask, root, openMenu, choosePreset, takeScene: (pending) => take(pending, null), insertPreset,
+    draft: async () => {
+      await document_.settled();
+      return { scene: document_.scene };
+    },
+  });
+  const cast = castPart({
+    edit: document_.edit,
+    markWords: (reference) => prompt.mark(reference),
+    frame,
+    cutOut,
+    upload,
+    openMenu,
+    undo: document_.undo,
+    redo: document_.redo,
+    saveAll: () => presets.openSave(people(), "scene", document_.title || "My scene"),
+    savePerson: (id, name) => presets.openSave(people(), id, name),
+    startEmpty,
+  });
 
-  const presets = h("div", { class: "presets", role: "radiogroup", "aria-label": "Presets" });
-  const chooseFault = h("p", { class: "notice fault", hidden: true, role: "alert" });
-  const pathBox = h("input", { type: "text", placeholder: "/home/me/my-scene", "aria-label": "Path of a sample folder", spellcheck: false, oninput: () => sentence(chooseFault, "") });
-  const pathForm = h("form", { onsubmit: openPath }, pathBox, h("button", { type: "submit" }, "Open"));
-  const picker = h("input", { type: "file", multiple: true, class: "visually-hidden", tabIndex: -1, onchange: sendFolder });
-  picker.setAttribute("webkitdirectory", "");
-  picker.setAttribute("aria-label", "Folder to send");
-  const pickButton = h("button", { type: "button", onclick: () => picker.click() }, "Pick a folder…");
-  const folder = h(
-    "details",
-    { class: "folder" },
-    h("summary", {}, "Use a folder of your own pictures"),
-    h(
-      "p",
-      { class: "quiet" },
-      "A sample folder: caption.txt, subjects/1/face_man.png, subjects/1/denim jacket.png, and, if you like, objects/ and background/.",
-    ),
-    h("div", { class: "ways" }, pickButton, picker, pathForm),
-  );
-
-  function showPresets(list) {
-    fill(presets);
-    for (const preset of list) {
-      const radio = h("input", { type: "radio", name: "lx-preset", value: preset.name, disabled: Boolean(preset.error), onchange: () => choosePreset(preset.name) });
-      const mosaic = h(
-        "span",
-        { class: "mosaic" },
-        preset.pictures.map(({ url, whole }) => h("img", { src: url, class: whole ? "whole" : "", alt: "", draggable: false, loading: "lazy" })),
-      );
-      presets.append(
-        h(
-          "label",
-          { class: "preset" },
-          radio,
-          h("span", { class: "face" }, mosaic, h("span", { class: "name" }, preset.title), h("span", { class: preset.error ? "about fault" : "about" }, preset.error || preset.about)),
-        ),
-      );
-    }
-    if (!list.length) add(presets, [h("p", { class: "quiet" }, "There is no preset yet. Use a folder of your own pictures below.")]);
-  }
-
-  function markChosen(name) {
-    for (const radio of presets.querySelectorAll("input")) radio.checked = radio.value === name;
-  }
-
-  async function choosePreset(name) {
-    await take(ask({ do: "choose", preset: name }), name);
-  }
-
-  async function openPath(event) {
-    event.preventDefault();
-    await take(ask({ do: "open", path: pathBox.value }), null);
-  }
-
-  async function sendFolder() {
-    const files = [...picker.files];
-    if (!files.length) return;
-    const form = new FormData();
-    for (const file of files) {
-      form.append("path", file.webkitRelativePath || file.name);
-      form.append("file", file);
-    }
-    pickButton.disabled = true;
-    let answer;
-    try {
-      const response = await fetch("studio/folder", { method: "POST", body: form });
-      answer = await response.json();
-    } catch (error) {
-      answer = { error: "The folder could not be sent; is the studio still running?" };
-    }
-    pickButton.disabled = false;
-    picker.value = "";
-    await take(answer, null);
-  }
-
-  async function take(pending, presetName, fault = chooseFault) {
+  async function startEmpty() {
     chosen += 1;
-    const mine = chosen;
-    words.readOnly = true; // what was typed now would be replaced by the answer
-    const answer = await pending;
-    if (mine !== chosen) return;
-    words.readOnly = false;
-    sentence(fault, answer.error);
-    if (answer.error) {
-      markChosen(view ? view.preset : null);
+    const empty = await ask({ do: "begin_empty" });
+    if (!empty.error) document_.take(empty, { title: "New scene", preset: null });
+  }
+
+  const people = () => document_.view.owners.filter((one) => one.kind === "subject");
+
+  function shown(view, entry) {
+    if (view.error) {
+      prompt.show(view);
       return;
     }
-    wanted = null;
-    show({ ...answer, preset: presetName });
+    const whole = { ...view, title: entry.title };
+    prompt.show(whole);
+    cast.show(whole, document_);
+    presets.mark(entry.preset);
+    changed(whole);
   }
 
-  // -- the cast --------------------------------------------------------------------------------------------------------------
+  // -- scenes from elsewhere -------------------------------------------------------------------------------------------------
 
-  const cast = h("div", { class: "cast" });
-  const title = h("span", { class: "quiet" });
+  async function take(pending, preset) {
+    chosen += 1;
+    const mine = chosen;
+    prompt.words.readOnly = true; // what was typed now would be replaced by the answer
+    const answer = await pending;
+    if (mine !== chosen) return;
+    prompt.words.readOnly = false;
+    presets.fail(answer.error);
+    if (answer.error) presets.mark(null);
+    else document_.take(answer, { title: answer.title, preset });
+  }
 
-  function showCast() {
-    fill(cast);
-    for (const owner of view.owners) {
-      cast.append(
-        h(
-          "section",
-          { class: `owner tone-${owner.tone}`, "aria-label": owner.title },
-          h("h3", {}, h("span", { class: "badge", "aria-hidden": "true" }, owner.badge), owner.title),
-          h("div", { class: "pictures" }, owner.references.map(referenceFigure)),
-        ),
-      );
+  function choosePreset(name) {
+    return take(ask({ do: "choose", preset: name }), name);
+  }
+
+  async function insertPreset(name) {
+    const answer = await document_.request(() => ({ do: "insert_preset", preset: name }));
+    presets.fail(answer.error);
+  }
+
+  // -- pictures --------------------------------------------------------------------------------------------------------------
+
+  const referenceOf = (id) => {
+    const { subjects, objects, background } = document_.scene;
+    return [background, ...objects, ...subjects.flatMap((one) => [one.face, ...one.attributes])].find((one) => one && one.id === id);
+  };
+
+  // Sends files, then asks for the edit that `changeOf` makes of what was taken in.
+  async function upload(files, changeOf, { people: persons = false, frame: again = null, faceOf = null } = {}) {
+    const faces = persons || again || faceOf;
+    const taken = await sendPictures(files, cast);
+    if (!taken.length) return;
+    const before = new Set(document_.scene.subjects.map((one) => one.id));
+    const pictures = taken.map((one) => ({ picture: one.picture, name: one.name, box: faces ? one.box : null }));
+    const answer = await document_.edit(changeOf(pictures));
+    cast.fail(answer.error);
+    if (answer.error || !faces) return;
+    const added = document_.scene.subjects.filter((one) => (persons ? !before.has(one.id) : one.id === faceOf || (one.face && one.face.id === again)));
+    const unsure = added.filter((one, place) => !persons || !taken[place] || !isWhole(taken[place]));
+    for (const [number, subject] of unsure.entries()) {
+      const how = await frame(subject.face.id, unsure.length > 1 ? `${number + 1} of ${unsure.length}` : "");
+      if (how === "leave" && unsure.length > 1) break;
     }
-    if (!view.owners.length) add(cast, [h("p", { class: "quiet" }, "No pictures: the clip comes from the words alone.")]);
   }
 
-  function referenceFigure(reference) {
-    return h(
-      "figure",
-      {},
-      h("img", { src: reference.picture, alt: `${reference.role}: ${reference.label}`, draggable: false }),
-      h(
-        "figcaption",
-        {},
-        h("span", { class: "role" }, reference.role),
-        h("span", { class: "label" }, reference.label),
-        h("span", { class: reference.missing ? "bound missing" : "bound" }, reference.bound),
-        reference.missing && h("button", { type: "button", class: "plain", onclick: () => mark(reference) }, "Use the marked words"),
-        h("button", { type: "button", class: "plain", "aria-label": `Cut out ${reference.label}`, onclick: () => cut(reference.id) }, "Cut out"),
-      ),
-    );
-  }
+  const isWhole = ({ box, width, height }) => box[0] === 0 && box[1] === 0 && box[2] === width && box[3] === height;
 
-  // The reference as it stands in the scene's value, by its id.
-  function inScene(id) {
-    const { subjects, objects, background } = view.scene;
-    return [...subjects.flatMap((one) => [one.face, ...one.attributes]), ...objects, background].find((one) => one && one.id === id);
-  }
-
-  function cut(id) {
-    const { image, mask, label, role } = inScene(id);
+  // Opens the cutter on the whole picture of a reference; what is cut out becomes its mask.
+  function cutOut(id) {
+    const { image, mask, label, role } = referenceOf(id);
     openCutter({
       ask,
       picture: image,
       mask,
       name: label,
       role,
-      async onDone(cutOut) {
-        const answer = await ask({ do: "set_mask", scene: view.scene, prompt: words.value, title: view.title, reference: id, mask: cutOut.mask });
-        if (!answer.error) show({ ...answer, preset: view.preset });
+      async onDone(cut) {
+        if (!referenceOf(id)) return "This picture is no longer in the scene.";
+        const answer = await document_.edit({ kind: "set_picture", reference: id, pictures: [{ picture: image, mask: cut.mask }] });
         return answer.error;
       },
     });
   }
 
-  async function mark(reference) {
-    const letters = (text) => [...text].length; // Python counts letters, a browser their halves
-    const [start, end] = [words.selectionStart, words.selectionEnd].map((place) => letters(words.value.slice(0, place)));
-    words.focus();
-    if (start === end) {
-      sentence(promptFault, `Mark the words of the prompt that mean “${reference.label}” first, then press “Use the marked words”.`);
-      return;
+  // Lets the box of a face be drawn; "another" makes one more person of the same picture.
+  async function frame(id, where = "") {
+    const reference = referenceOf(id);
+    if (!reference) return "leave";
+    const { how, box } = await drawBox(reference, where);
+    if (how === "leave") return how;
+    const pictures = [{ picture: reference.image, box }];
+    const answer = await document_.edit({ kind: "set_picture", reference: id, pictures });
+    cast.fail(answer.error);
+    if (how === "another" && !answer.error) {
+      const added = await document_.edit({ kind: "add_people", pictures });
+      cast.fail(added.error);
+      const last = document_.scene.subjects[document_.scene.subjects.length - 1];
+      if (!added.error && last) return frame(last.face.id, "");
     }
-    await take(ask({ do: "mark", scene: view.scene, prompt: words.value, title: view.title, reference: reference.id, start, end }), view.preset, promptFault);
+    return how;
   }
 
-  // -- the prompt ------------------------------------------------------------------------------------------------------------
+  dropPart(root, (files) => cast.ways.person(files));
 
-  const mirror = h("div", { class: "mirror", "aria-hidden": "true" });
-  const words = h("textarea", { id: "lx-prompt", spellcheck: false, oninput: typed, rows: 3 });
-  const reading = h("p", { class: "quiet" });
-  const problems = h("ul", { class: "notice", hidden: true });
-  const unbound = h("input", { type: "checkbox" });
-  const unboundRow = h("label", { class: "check", hidden: true }, unbound, "Render anyway, with these pictures bound to no words");
-  const promptFault = h("p", { class: "notice fault", hidden: true, role: "alert" });
+  root.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || !document_.scene) return;
+    const key = event.key.toLowerCase();
+    if (key !== "z" && key !== "y") return;
+    if (event.target.matches(".label, input:not([type=radio], [type=checkbox])")) return; // has an undo of its own
+    if (event.target.closest("dialog")) return;
+    event.preventDefault();
+    if (key === "y" || event.shiftKey) document_.redo();
+    else document_.undo();
+  });
 
-  function typed() {
-    wanted = words.value;
-    paint([{ text: wanted }]);
-    revise();
-  }
-
-  // One request at a time; whatever was typed meanwhile goes with the next one.
-  async function revise() {
-    if (asking || wanted === null || !view) return;
-    asking = true;
-    const prompt = wanted;
-    const base = view;
-    const answer = await ask({ do: "revise", scene: base.scene, prompt });
-    asking = false;
-    if (view !== base) {
-      revise(); // another scene was chosen meanwhile
-      return;
-    }
-    sentence(promptFault, answer.error);
-    if (!answer.error) {
-      if (wanted === prompt) wanted = null;
-      show({ ...answer, title: view.title, preset: view.preset, seed: undefined });
-    } else if (wanted === prompt) return;
-    if (wanted !== null) revise();
-  }
-
-  function paint(segments) {
-    fill(
-      mirror,
-      segments.map((piece) =>
-        piece.tone ? h("mark", { class: `tone-${piece.tone}`, "data-badge": piece.badge }, piece.text) : piece.text,
-      ),
-      "\u200b",
-    );
-  }
-
-  function showPrompt() {
-    if (wanted === null) {
-      if (words.value !== view.prompt) words.value = view.prompt;
-      paint(view.segments);
-    } else {
-      paint([{ text: wanted }]);
-    }
-    reading.textContent = view.reading;
-    fill(problems, view.problems.map((problem) => h("li", {}, problem)));
-    problems.hidden = !view.problems.length;
-    unboundRow.hidden = !view.may_skip_binding;
-  }
-
-  function show(next) {
-    const before = view;
-    view = next;
-    title.textContent = view.title;
-    showPrompt();
-    if (!before || JSON.stringify(before.owners) !== JSON.stringify(view.owners)) showCast();
-    markChosen(view.preset);
-    changed(view);
-  }
-
-  const node = h(
-    "div",
-    {},
-    h("section", { class: "part", "aria-label": "Scene" }, h("header", {}, h("h2", {}, "Choose a scene")), presets, folder, chooseFault),
-    h("section", { class: "part", "aria-label": "Cast" }, h("header", {}, h("h2", {}, "Cast"), title), cast),
-    h(
-      "section",
-      { class: "part", "aria-label": "Prompt" },
-      h("header", {}, h("h2", {}, h("label", { htmlFor: "lx-prompt" }, "Prompt"))),
-      h("div", { class: "prompt" }, mirror, words),
-      h("div", { class: "under-prompt" }, reading, problems, unboundRow, promptFault),
-    ),
-  );
+  const node = h("div", {}, presets.node, cast.node, prompt.node);
   node.inert = true; // until the first scene is there: words typed before would be lost
 
   return {
     node,
-    begin(list, local) {
-      showPresets(list);
-      pathForm.hidden = !local;
-    },
-    show(next) {
+    begin: presets.begin,
+    show(answer) {
       chosen += 1;
-      words.readOnly = false;
-      wanted = null;
-      show(next);
+      prompt.words.readOnly = false;
+      document_.take(answer, { title: answer.title, preset: null });
       node.inert = false;
     },
     ready() {
       node.inert = false;
     },
-    fail: (text) => sentence(chooseFault, text),
+    fail: presets.fail,
     choosePreset,
-    // The scene with the words as they stand on the page, also those the server has not seen yet.
-    draft: () => (view ? { scene: view.scene, prompt: words.value, title: view.title, allow_unbound: unbound.checked && !unboundRow.hidden } : null),
-    saved: () => view && { ...view, seed: undefined, settings: undefined },
+    startEmpty,
+    reopen: document_.reopen,
+    keepSettings: document_.keepSettings,
+    settingsChanged: document_.changed,
+    // The scene with the words as they stand on the page, once every edit under way is done.
+    async draft() {
+      if (document.activeElement && document.activeElement.classList.contains("label")) document.activeElement.blur();
+      await document_.settled();
+      return document_.scene && { scene: document_.scene, prompt: document_.scene.prompt, title: document_.title, allow_unbound: prompt.allowsUnbound() };
+    },
   };
 }

@@ -150,7 +150,7 @@ def test_a_render_with_the_keyboard_alone(open_page: Callable[..., Page]) -> Non
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Space")
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(PROMPT)
-    for _ in range(12):
+    for _ in range(90):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.innerText") == "Render":
             break

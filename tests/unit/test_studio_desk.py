@@ -16,6 +16,7 @@ from engine.events import Event, Finished
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
 from studio.desk import Desk
+from studio.drafts import DraftBook
 from studio.job_store import JobStore
 from studio.jobs import JobQueue, JobState
 from studio.library import Library
@@ -44,6 +45,7 @@ class _Stand:
             queue=self.queue,
             library=Library(pictures),
             pictures=pictures,
+            drafts=DraftBook(home / "drafts"),
             local=local,
             missing_weights=lambda _: self.missing,
             save=self._save,
@@ -262,9 +264,17 @@ def test_a_cut_out_goes_into_the_scene(stand: _Stand, scene: dict[str, Any]) -> 
     mask = np.zeros((20, 20), dtype=np.uint8)
     mask[5:9, 5:9] = 255
     kept = PictureStore(stand.home / "pictures").add_mask(mask)
-    message = {"scene": scene, "prompt": WORDS, "title": "T", "reference": coat["id"]}
-    answer = stand.ask(do="set_mask", mask=kept, **message)
+
+    def cut(mask: str) -> dict[str, Any]:
+        change = {
+            "kind": "set_picture",
+            "reference": coat["id"],
+            "pictures": [{"picture": coat["image"], "mask": mask}],
+        }
+        return stand.ask(do="edit", scene=scene, edit=change)
+
+    answer = cut(kept)
     assert answer["scene"]["subjects"][0]["attributes"][0] == {**coat, "mask": kept}
     assert f"mask={kept}" in answer["owners"][0]["references"][1]["picture"]
-    assert "cut the picture out again" in stand.ask(do="set_mask", mask="0" * 64, **message)["error"]
+    assert "error" in cut("0" * 64)
     assert "cut_open" not in stand.desk._answers  # what cuts is given to the desk, not made by it

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from engine.codec import to_json
 from engine.engines import engine_info
 from engine.errors import InputError
 from engine.scene import PromptSpan, Reference, Role, Scene, Subject
-from studio.draft import FieldError, edit_prompt, mark_words, parse_scene, set_mask, settings_from
+from studio.draft import FieldError, changed, edit_prompt, parse_scene, settings_from
 
 PROMPT = "A man in a red coat waves."
 
@@ -48,21 +46,25 @@ def test_a_binding_keeps_its_words_or_goes(prompt: str, kept: list[str]) -> None
     assert _words(edited) == kept
 
 
-@pytest.mark.parametrize(("start", "end", "words"), [(11, 19, "red coat"), (10, 20, "red coat"), (20, 99, "waves.")])
-def test_marked_words_mean_their_picture(start: int, end: int, words: str) -> None:
-    scene = dataclasses.replace(_scene(), unbound=("c", "f"))
-    marked = mark_words(scene, "c", start, end)
-    assert _words(marked) == [words]
-    assert marked.unbound == ("f",)
-    assert mark_words(marked, "c", start, end) == marked
-
-
 @pytest.mark.parametrize(
-    ("reference", "start", "end"), [("c", 5, 5), ("c", 5, 6), ("c", 9, 3), ("c", 90, 99), ("x", 0, 5)]
+    ("old", "new", "caret", "change"),
+    [
+        ("red red", "red red red", 4, (0, 0, "red ")),  # typed before: the caret says so
+        ("red red", "red red red", 8, (4, 4, "red ")),
+        ("red red", "red red red", None, (7, 7, " red")),
+        ("aaa", "aa", 1, (1, 2, "")),
+        ("aaa", "aa", 0, (0, 1, "")),
+        ("abc", "axc", 2, (1, 2, "x")),
+        ("abc", "abc", 1, (3, 3, "")),
+        ("abc", "", 0, (0, 3, "")),
+        ("abc", "xyz", 99, (0, 3, "xyz")),
+    ],
 )
-def test_what_cannot_be_marked_is_told(reference: str, start: int, end: int) -> None:
-    with pytest.raises(InputError, match=r"Mark the words|no longer in the scene"):
-        mark_words(_scene(), reference, start, end)
+def test_what_changed_is_told_by_the_caret(old: str, new: str, caret: int | None, change: tuple[int, int, str]) -> None:
+    start, end, text = changed(old, new, caret)
+    assert old[:start] + text + old[end:] == new
+    if old != new:
+        assert (start, end, text) == change
 
 
 def test_typing_letter_by_letter_moves_bindings_along() -> None:
@@ -135,17 +137,3 @@ def test_a_bad_setting_names_its_control(changes: dict[str, object], field: str)
 def test_an_unknown_engine_is_a_sentence() -> None:
     with pytest.raises(InputError, match="choose one of nano"):
         settings_from(_chosen(engine="gigantic"))
-
-
-def test_a_mask_goes_to_its_reference_alone() -> None:
-    thing = Reference(id="o", role=Role.object, label="lamp", image="2" * 64)
-    place = Reference(id="b", role=Role.background, label="room", image="3" * 64)
-    scene = dataclasses.replace(_scene((12, 20)), objects=(thing,), background=place)
-    for one in scene.references():
-        cut = set_mask(scene, one.id, "9" * 64)
-        assert {each.id: each.mask for each in cut.references()} == {
-            each.id: "9" * 64 if each.id == one.id else None for each in scene.references()
-        }
-        assert cut.spans == scene.spans
-    with pytest.raises(InputError, match="no longer in the scene"):
-        set_mask(scene, "x", "9" * 64)

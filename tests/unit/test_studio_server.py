@@ -35,12 +35,18 @@ class _Site:
             routes=list(
                 routes(
                     key=KEY, pictures=self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
-                    read_folder=self._read,
+                    read_folder=self._read, receive_picture=self._picture, ask=self._ask,
                 )
             ),
             middleware=middleware("127.0.0.1"),
         )  # fmt: skip
         self.client = TestClient(app, base_url="http://127.0.0.1:7860")
+
+    def _picture(self, data: bytes, name: str) -> dict[str, Any]:
+        return {"size": len(data), "name": name}
+
+    def _ask(self, message: Any) -> dict[str, Any]:
+        return {"asked": message}
 
     def _read(self, folder: Path, title: str) -> dict[str, Any]:
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -170,3 +176,21 @@ def test_names_with_other_letters_are_served_too() -> None:
     assert file_name("Zwei Freunde – 朋友.mp4") == "Zwei Freunde – 朋友.mp4"
     assert file_name("a/b.mp4") is None
     assert file_name("mp4") is None or not Path("mp4").suffix
+
+
+def test_a_picture_is_received_with_its_name_and_one_too_large_is_not(
+    site: _Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = site.client.post("/studio/pictures?name=%E7%BA%A2%20a.png", content=b"pixels")
+    assert answer.json() == {"size": 6, "name": "红 a.png"}
+    monkeypatch.setattr("studio.routes.MAX_FILE_BYTES", 3)
+    assert "“big.png” is larger" in site.client.post("/studio/pictures?name=big.png", content=b"pixels").json()["error"]
+
+
+def test_a_page_that_is_closed_leaves_its_draft_and_nothing_else(site: _Site) -> None:
+    left = site.client.post("/studio/draft", content=b'{"do": "keep", "token": "x"}')
+    assert left.json() == {"asked": {"do": "keep", "token": "x"}}
+    for content in (b"", b"{", b"[]", b'{"do": "render"}', b'{"do": "keep"' + b" " * 3_000_000 + b"}"):
+        assert site.client.post("/studio/draft", content=content).status_code == 400
+    foreign = site.client.post("/studio/draft", content=b'{"do": "keep"}', headers={"Origin": "http://evil.example"})
+    assert foreign.status_code == 403

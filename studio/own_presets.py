@@ -1,0 +1,84 @@
+"""The user's own presets: a person, a cast or a scene saved as a sample folder with its pictures, and deleted again."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import unicodedata
+from pathlib import Path
+
+from engine.errors import InputError
+from engine.files import writing
+from engine.paths import presets_dir
+from engine.pictures import PictureStore
+from engine.sample_folder import is_sample_folder, write_sample_folder
+from engine.scene import Scene
+from studio.cast_edits import subject_of
+
+_MAX_NAME_CHARS = 80
+
+
+def part_of(scene: Scene, what: str) -> Scene:
+    """Return what is to be saved: "scene" (all of it), "cast" (all without words), or one subject by its id.
+
+    A face or attribute keeps its label, so that words can be bound to it again wherever it is inserted.
+
+    Raises:
+        InputError: there is nothing to save.
+    """
+    if what == "scene":
+        part = scene
+    elif what == "cast":
+        part = dataclasses.replace(scene, prompt="", spans=(), unbound=())
+    else:
+        part = Scene(subjects=(subject_of(scene, what),))
+    if not part.references():
+        raise InputError("There is no picture to save yet; add one first.")
+    if any(not reference.image for reference in part.references()):
+        raise InputError("One of the pictures is missing; choose it or remove it first.")
+    return part
+
+
+def save_preset(scene: Scene, pictures: PictureStore, title: str, *, replace: bool = False) -> str | None:
+    """Write a preset of this title and return its name; None if there is one already and it is not to be replaced.
+
+    Raises:
+        InputError: the title can be no name.
+        OutputError: the data home cannot be written.
+        PictureError: a picture is gone.
+    """
+    title = " ".join(title.split())
+    if not title or len(title) > _MAX_NAME_CHARS:
+        raise InputError(f"Give the preset a name of up to {_MAX_NAME_CHARS} characters.")
+    folder = presets_dir() / folder_name(title)
+    if folder.exists() and not replace:
+        return None
+    write_sample_folder(scene, pictures, folder, title=title)
+    return folder.name
+
+
+def delete_preset(name: str) -> None:
+    """Delete one of the user's own presets with its pictures; the picture store and open scenes keep theirs.
+
+    Raises:
+        InputError: there is none of that name among the user's own.
+        OutputError: it cannot be deleted.
+    """
+    folder = presets_dir() / name
+    if folder.parent != presets_dir() or name.startswith(".") or not is_own_preset(folder):
+        raise InputError("This preset cannot be deleted: it is not one of yours, or it is gone already.")
+    with writing(folder):
+        shutil.rmtree(folder)
+
+
+def is_own_preset(folder: Path) -> bool:
+    """Whether a folder is a preset of the user's own, and no link to somewhere else."""
+    return folder.parent == presets_dir() and not folder.is_symlink() and folder.is_dir() and is_sample_folder(folder)
+
+
+def folder_name(title: str) -> str:
+    """Return a folder's name for a title: letters and digits of any language, dashes between."""
+    words = re.sub(r"[^\w]+|_", " ", unicodedata.normalize("NFC", title).casefold()).split()
+    name = "-".join(words).encode()[:120].decode(errors="ignore").strip("-")
+    return f"my-{name}" if name else "my-preset"

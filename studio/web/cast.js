@@ -1,0 +1,226 @@
+// The cast board: a dashed box per subject, boxes for objects and the background, as in the figure of the paper.
+
+function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu, undo, redo, saveAll, startEmpty }) {
+  const boxes = new Map(); // owner id → box
+  const figures = new Map(); // reference id → figure
+  let view = null;
+  let dragged = null;
+
+  const board = {
+    edit: (change, near) => told(edit(change), near),
+    markWords,
+    frame,
+    cutOut,
+    openMenu,
+    subjects: () => view.owners.filter((one) => one.kind === "subject"),
+    movable: () =>
+      view.owners.flatMap((one) =>
+        one.references
+          .filter((item) => item.kind === "attribute" || item.kind === "object")
+          .map((item) => ({ ...item, owner: one.id, ownerTitle: one.title })),
+      ),
+    focusOn: (id) => figures.has(id) && figures.get(id).focus(),
+    drag: (what) => (dragged = what),
+    dragged: () => dragged,
+    choose: (then) => {
+      chosen = then;
+      picker.multiple = false;
+      picker.click();
+    },
+    replacePicture: (reference, files) =>
+      upload(files.slice(0, 1), (pictures) => ({ kind: "set_picture", reference: reference.id, pictures }), { frame: reference.kind === "face" ? reference.id : null }),
+  };
+
+  const fault = h("p", { class: "notice fault", hidden: true, role: "alert" });
+  async function told(answer) {
+    const got = await answer;
+    sentence(fault, got.error);
+    return got;
+  }
+
+  // -- choosing files --------------------------------------------------------------------------------------------------------
+
+  let chosen = null;
+  const picker = h("input", { type: "file", multiple: true, accept: "image/*", class: "visually-hidden", tabIndex: -1, "aria-label": "Pictures to add" });
+  picker.addEventListener("change", () => {
+    const files = [...picker.files];
+    picker.value = "";
+    if (files.length && chosen) chosen(files);
+  });
+  function choose(many, then) {
+    chosen = then;
+    picker.multiple = many;
+    picker.click();
+  }
+
+  const ways = {
+    person: (files) => upload(files, (pictures) => ({ kind: "add_people", pictures }), { people: true }),
+    object: (files) => upload(files, (pictures) => ({ kind: "add_objects", pictures })),
+    background: (files) => upload(files.slice(0, 1), (pictures) => ({ kind: "set_background", pictures })),
+    worn: (subject) => (files) => upload(files, (pictures) => ({ kind: "add_attributes", subject, pictures })),
+    face: (subject) => (files) => upload(files.slice(0, 1), (pictures) => ({ kind: "set_face", subject, pictures }), { faceOf: subject }),
+  };
+
+  // A place to add something: click to choose files, or drop them here.
+  function tile(kind, title, hint, many, then) {
+    const node = h(
+      "button",
+      { type: "button", class: `tile ${kind}`, onclick: () => choose(many, then) },
+      h("span", { class: "plus", "aria-hidden": "true" }, "+"),
+      h("span", { class: "tile-title" }, title),
+      hint && h("span", { class: "tile-hint" }, hint),
+    );
+    node.dropFiles = then;
+    return node;
+  }
+
+  const addPerson = tile("person", "Add people", "one photograph each, or drop them anywhere", true, ways.person);
+  const addObject = tile("small", "Add an object", "", true, ways.object);
+  const addBackground = tile("small", "Set the background", "", false, ways.background);
+  const adders = h("div", { class: "adders" }, addPerson, h("div", { class: "adders-small" }, addObject, addBackground));
+
+  // -- boxes -----------------------------------------------------------------------------------------------------------------
+
+  function boxFor(id, kind) {
+    const badge = h("span", { class: "badge", "aria-hidden": "true" });
+    const title = h("span", {});
+    const heading = h("h3", {}, badge, title);
+    const pictures = h("div", { class: "pictures" });
+    const advice = h("p", { class: "advice-line", hidden: true });
+    const options = h("button", { type: "button", class: "icon", "aria-haspopup": "menu", onclick: () => openBox() }, "⋯");
+    const wears = kind === "subject" ? tile("wears", "Add what they wear", "", true, ways.worn(id)) : null;
+    const face = kind === "subject" ? tile("wears", "Add a face", "", false, ways.face(id)) : null;
+    const node = h("section", {}, h("div", { class: "box-head" }, heading, kind === "subject" && options), pictures, advice);
+    if (wears) node.dropFiles = ways.worn(id);
+    if (kind === "object") node.dropFiles = ways.object;
+    if (kind === "background") node.dropFiles = ways.background;
+    let owner = null;
+
+    function openBox() {
+      const all = board.subjects();
+      const place = all.findIndex((one) => one.id === id);
+      const move = (to) => board.edit({ kind: "move_subject", subject: id, place: to });
+      openMenu(
+        options,
+        [
+          { title: "Move to the front", disabled: place === 0, run: () => move(place - 1) },
+          { title: "Move to the back", disabled: place === all.length - 1, run: () => move(place + 1) },
+          { title: "Duplicate", run: () => board.edit({ kind: "duplicate", subject: id }) },
+          { title: "Save as a preset…", run: () => savePerson(id, owner.name || owner.title) },
+          { title: "Remove", danger: true, run: () => board.edit({ kind: "remove", target: id }).then(() => addPerson.focus()) },
+        ],
+        `Options of ${owner.title}`,
+      );
+    }
+
+    // a person's box dragged onto another takes its place; a thing dragged here belongs here
+    if (kind === "subject") {
+      heading.draggable = true;
+      heading.title = "Drag to another person to change the order";
+      heading.addEventListener("dragstart", (event) => {
+        event.dataTransfer.setData("text/plain", owner.title);
+        event.dataTransfer.effectAllowed = "move";
+        dragged = { subject: id };
+      });
+      heading.addEventListener("dragend", () => (dragged = null));
+    }
+    for (const moment of ["dragover", "dragleave", "drop"]) {
+      node.addEventListener(moment, (event) => {
+        const fits = dragged && (dragged.subject ? kind === "subject" && dragged.subject !== id : dragged.owner !== id && kind === "subject");
+        node.classList.toggle("target", Boolean(fits && moment === "dragover"));
+        if (!fits || moment === "dragleave") return;
+        event.preventDefault();
+        if (moment !== "drop") return;
+        const place = board.subjects().findIndex((one) => one.id === id);
+        if (dragged.subject) board.edit({ kind: "move_subject", subject: dragged.subject, place });
+        else board.edit({ kind: "move", reference: dragged.reference, owner: id });
+      });
+    }
+
+    return {
+      node,
+      update(next, saying) {
+        owner = next;
+        node.className = `owner tone-${next.tone} kind-${kind}`;
+        node.setAttribute("aria-label", next.title);
+        write(badge, next.badge);
+        write(title, next.title);
+        options.setAttribute("aria-label", `Options of ${next.title}`);
+        sentence(advice, saying);
+        const shown = next.references.map((reference) => {
+          if (!figures.has(reference.id)) figures.set(reference.id, figurePart(board, reference.id));
+          const figure = figures.get(reference.id);
+          figure.update(reference, next);
+          return figure.node;
+        });
+        if (face && !next.references.some((one) => one.kind === "face")) shown.unshift(face);
+        arrange(pictures, wears ? [...shown, wears] : shown);
+      },
+    };
+  }
+
+  function show(next) {
+    view = next;
+    for (const owner of view.owners) {
+      if (!boxes.has(owner.id) || boxes.get(owner.id).kind !== owner.kind) boxes.set(owner.id, { ...boxFor(owner.id, owner.kind), kind: owner.kind });
+      const saying = view.advice.filter((one) => one.target === owner.id).map((one) => one.text).join(" ");
+      boxes.get(owner.id).update(owner, saying);
+    }
+    const ids = new Set(view.owners.map((one) => one.id));
+    const references = new Set(view.owners.flatMap((one) => one.references.map((item) => item.id)));
+    for (const id of boxes.keys()) if (!ids.has(id)) boxes.delete(id);
+    for (const id of figures.keys()) if (!references.has(id)) figures.delete(id);
+    arrange(boxesNode, [...view.owners.map((one) => boxes.get(one.id).node), adders]);
+    write(addBackground.querySelector(".tile-title"), view.owners.some((one) => one.kind === "background") ? "Change the background" : "Set the background");
+    cast.classList.toggle("bare", !view.owners.length);
+    sentence(many, view.advice.filter((one) => !one.target).map((one) => one.text).join(" "));
+    sentence(fault, "");
+  }
+
+  const title = h("span", { class: "quiet cast-title" });
+  const undoButton = h("button", { type: "button", class: "small", onclick: undo, title: "Ctrl+Z" }, "Undo");
+  const redoButton = h("button", { type: "button", class: "small", onclick: redo, title: "Ctrl+Shift+Z" }, "Redo");
+  const saveButton = h("button", { type: "button", class: "small", onclick: saveAll }, "Save as a preset…");
+  const emptyButton = h("button", { type: "button", class: "small", onclick: startEmpty }, "Start empty");
+  const invitation = h(
+    "div",
+    { class: "invitation" },
+    h("p", { class: "big" }, "Who is in your clip?"),
+    h("p", { class: "quiet" }, "Drop one or many photographs anywhere on this page: each becomes a person. Then add what they wear, a thing, a place."),
+  );
+  const boxesNode = h("div", { class: "boxes" });
+  const many = h("p", { class: "advice-line", hidden: true });
+  const cast = h("div", { class: "cast" }, invitation, boxesNode, many);
+  const busy = h("p", { class: "quiet busy", hidden: true, "aria-live": "polite" });
+  const refused = h("ul", {});
+  const refusedBox = h(
+    "div",
+    { class: "notice fault refused", hidden: true, role: "alert" },
+    refused,
+    h("button", { type: "button", class: "plain", onclick: () => (refusedBox.hidden = true) }, "Good to know"),
+  );
+
+  return {
+    node: h(
+      "section",
+      { class: "part", "aria-label": "Cast" },
+      h("header", {}, h("h2", {}, "Cast"), title, h("div", { class: "bar-buttons" }, undoButton, redoButton, saveButton, emptyButton)),
+      cast, busy, refusedBox, fault, picker,
+    ),
+    show(next, document) {
+      show(next);
+      write(title, next.title);
+      undoButton.disabled = !document.canUndo;
+      redoButton.disabled = !document.canRedo;
+      saveButton.disabled = emptyButton.disabled = !next.owners.length;
+    },
+    ways,
+    fail: (text) => sentence(fault, text),
+    busy: (text) => sentence(busy, text),
+    refuse(sentences) {
+      fill(refused, sentences.map((one) => h("li", {}, one)));
+      refusedBox.hidden = !sentences.length;
+    },
+    subjectOf: (reference) => view.owners.find((one) => one.references.some((item) => item.id === reference)),
+  };
+}

@@ -1,0 +1,88 @@
+// Pictures that come in: dropped anywhere, pasted, or chosen. Bad ones are named in a sentence, good ones are kept.
+
+const MOST_AT_ONCE = 24;
+
+// say: {busy(text), refuse(sentences)}. Returns what the server took in: [{picture, name, box, width, height}].
+async function sendPictures(files, say) {
+  const taken = [];
+  const sentences = [];
+  if (files.length > MOST_AT_ONCE) {
+    sentences.push(`${files.length} files are too many at once; the first ${MOST_AT_ONCE} were taken.`);
+    files = files.slice(0, MOST_AT_ONCE);
+  }
+  for (const [number, file] of files.entries()) {
+    say.busy(files.length > 1 ? `Adding ${number + 1} of ${files.length}…` : "Adding the picture…");
+    let answer;
+    if (file.type.startsWith("video/") || file.type.startsWith("audio/")) {
+      answer = { error: `“${file.name}” is not a picture that can be read; choose a PNG, JPEG, WebP, BMP, TIFF or GIF file.` };
+    } else {
+      try {
+        const response = await fetch(`studio/pictures?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+        answer = await response.json();
+      } catch (error) {
+        answer = { error: `“${file.name}” could not be sent. Is it a folder, or is the studio no longer running?` };
+      }
+    }
+    if (answer.error) sentences.push(answer.error);
+    else taken.push(answer);
+  }
+  say.busy("");
+  say.refuse(sentences);
+  return taken;
+}
+
+// While files are dragged over the page every place that takes them shows itself; a drop anywhere else makes new people.
+function dropPart(root, elsewhere) {
+  let depth = 0;
+  let target = null;
+  const carries = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
+
+  function aim(event) {
+    let node = event.target instanceof Element ? event.target : null;
+    while (node && !node.dropFiles) node = node.parentElement;
+    if (node !== target) {
+      if (target) target.classList.remove("target");
+      target = node;
+      if (target) target.classList.add("target");
+    }
+  }
+
+  function rest() {
+    depth = 0;
+    root.classList.remove("receiving");
+    if (target) target.classList.remove("target");
+    target = null;
+  }
+
+  window.addEventListener("dragenter", (event) => {
+    if (!carries(event)) return;
+    depth += 1;
+    root.classList.add("receiving");
+  });
+  window.addEventListener("dragleave", (event) => {
+    if (!carries(event)) return;
+    depth -= 1;
+    if (depth <= 0) rest();
+  });
+  window.addEventListener("dragover", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "copy";
+    aim(event);
+  });
+  window.addEventListener("drop", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    aim(event);
+    const take = target ? target.dropFiles : elsewhere;
+    rest();
+    const files = [...event.dataTransfer.files];
+    if (files.length) take(files);
+  });
+  window.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData ? event.clipboardData.files : [])];
+    if (!files.length || event.target.closest("input, textarea")) return;
+    event.preventDefault();
+    elsewhere(files);
+  });
+}

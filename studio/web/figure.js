@@ -1,0 +1,116 @@
+// One reference on the board: its picture, its label to type over, what the prompt says of it, and what can be done with it.
+// The node stays the same as long as the reference is in the scene; `update` changes it in place.
+
+function figurePart(board, id) {
+  let reference = null;
+  let owner = null;
+  const picture = h("img", { draggable: false });
+  const show = h("button", { type: "button", class: "picture", "aria-haspopup": "menu", onclick: () => openOptions(show) }, picture);
+  const more = h("button", { type: "button", class: "icon", "aria-haspopup": "menu", onclick: () => openOptions(more) }, "⋯");
+  const role = h("span", { class: "role" });
+  const label = h("textarea", { class: "label", rows: 1, maxLength: 200, autocomplete: "off", spellcheck: false, placeholder: "What is it?", onchange: rename });
+  const bound = h("span", { class: "bound" });
+  const advice = h("span", { class: "picture-advice", hidden: true });
+  const mark = h("button", { type: "button", class: "plain", hidden: true, onclick: () => board.markWords(reference) }, "Use the marked words");
+  const cutOut = h("button", { type: "button", class: "plain", onclick: () => board.cutOut(id) }, "Cut out");
+  const tools = h("div", { class: "tools" }, mark, cutOut); // small buttons about this picture
+  const node = h(
+    "figure",
+    { class: "reference", "data-reference": id },
+    h("div", { class: "frame" }, show, more),
+    h("figcaption", {}, role, label, bound, advice, tools),
+  );
+
+  label.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") {
+      event.preventDefault();
+      rename();
+    }
+    if (event.key === "Escape") label.value = reference.label;
+  });
+
+  function rename() {
+    const words = label.value.trim().replace(/\s+/g, " ");
+    if (words !== reference.label) board.edit({ kind: "rename", reference: id, label: words }, label);
+  }
+
+  const movable = () => reference.kind === "attribute" || reference.kind === "object";
+
+  function openOptions(button) {
+    const subjects = board.subjects();
+    const places = subjects.map((one) => ({ value: one.id, title: `${one.title}${one.name ? `: ${one.name}` : ""}`, disabled: one.id === owner.id }));
+    const others = board.movable().filter((one) => one.id !== id && one.owner !== owner.id);
+    board.openMenu(
+      button,
+      [
+        reference.kind === "face" && { title: "Draw the face box…", run: () => board.frame(id) },
+        { title: "Replace the picture…", run: () => board.choose((files) => board.replacePicture(reference, files)) },
+        movable() && {
+          title: "Belongs to",
+          prompt: owner.kind === "subject" ? `${owner.title}` : "Nobody",
+          options: [...places, { value: "objects", title: "Nobody: an object", disabled: reference.kind === "object" }],
+          run: (place) => board.edit({ kind: "move", reference: id, owner: place }).then(() => board.focusOn(id)),
+        },
+        movable() &&
+          others.length && {
+            title: "Exchange with",
+            options: others.map((one) => ({ value: one.id, title: `${one.label || "unnamed"} (${one.ownerTitle})` })),
+            run: (other) => board.edit({ kind: "swap", first: id, second: other }).then(() => board.focusOn(id)),
+          },
+        reference.label && { title: "Insert words into the prompt", run: () => board.edit({ kind: "insert", reference: id }) },
+        { title: "Remove", danger: true, run: () => board.edit({ kind: "remove", target: id }) },
+      ].filter(Boolean),
+      `Options of ${reference.label || reference.role}`,
+    );
+  }
+
+  // Dragging: onto another person it moves, onto somebody else's thing the two are exchanged.
+  node.addEventListener("dragstart", (event) => {
+    if (!movable()) return;
+    event.stopPropagation();
+    event.dataTransfer.setData("text/plain", reference.label);
+    event.dataTransfer.effectAllowed = "move";
+    board.drag({ reference: id, owner: owner.id });
+    node.classList.add("dragged");
+  });
+  node.addEventListener("dragend", () => {
+    node.classList.remove("dragged");
+    board.drag(null);
+  });
+  for (const moment of ["dragover", "dragleave", "drop"]) {
+    node.addEventListener(moment, (event) => {
+      const dragged = board.dragged();
+      const fits = dragged && dragged.reference && dragged.reference !== id && movable();
+      node.classList.toggle("target", Boolean(fits && moment === "dragover"));
+      if (!fits || moment === "dragleave") return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (moment !== "drop") return;
+      if (dragged.owner === owner.id) board.edit({ kind: "move", reference: dragged.reference, owner: owner.id, before: id });
+      else board.edit({ kind: "swap", first: dragged.reference, second: id });
+    });
+  }
+
+  function update(next, its) {
+    const before = reference;
+    reference = next;
+    owner = its;
+    if (picture.getAttribute("src") !== next.picture) picture.src = next.picture;
+    picture.alt = `${next.role}: ${next.label || "unnamed"}`;
+    for (const button of [show, more]) button.setAttribute("aria-label", `${button === show ? "Picture" : "Options"} of ${next.label || next.role}`);
+    write(role, next.role);
+    // what somebody is typing into the label stays, whatever arrives meanwhile
+    if (!before || (label.value.trim() === before.label && label.value.trim() !== next.label)) label.value = next.label;
+    cutOut.setAttribute("aria-label", `Cut out ${next.label || next.role}`);
+    label.setAttribute("aria-label", `Label of the ${next.role.toLowerCase()} of ${its.title}`);
+    label.title = next.label;
+    write(bound, next.label || !next.missing ? next.bound : "name it, so that words can mean it");
+    bound.classList.toggle("missing", next.missing);
+    sentence(advice, next.advice);
+    mark.hidden = !next.missing;
+    node.draggable = movable();
+    node.classList.toggle("face", next.kind === "face");
+  }
+
+  return { node, update, focus: () => more.focus() };
+}
