@@ -172,7 +172,9 @@ function documentPart(ask, { shown, painted, saving }) {
   }
 
   window.addEventListener("pagehide", () => {
-    if (dirty) navigator.sendBeacon("studio/draft", JSON.stringify(message()));
+    if (!dirty) return;
+    navigator.sendBeacon("studio/draft", JSON.stringify(message()));
+    shelf.write(LAST_KEY, token); // a page closed before its first save is the last one all the same
   });
 
   // What stood here last: on this tab, else on the page before. Returns the settings of then, or null if there is nothing.
