@@ -19,7 +19,8 @@ selector => {
     const [x, y, z] = [r, g, b].map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * x + 0.7152 * y + 0.0722 * z;
   };
-  return [...document.querySelectorAll(selector)].filter(node => node.offsetParent).map(node => {
+  const nodes = [...document.querySelectorAll(selector)];
+  return nodes.filter(node => node.offsetParent && node.innerText.trim()).map(node => {
     let ground = node;
     const clear = one => (c => c.length === 4 && c[3] < 1)(parse(getComputedStyle(one).backgroundColor));
     while (ground && clear(ground)) ground = ground.parentElement;

@@ -156,7 +156,8 @@ def test_a_killed_studio_has_its_queue_again_and_goes_on(open_page: Callable[...
         page = open_page(server=second)
         expect(page.get_by_role("region", name="Render")).to_have_attribute("data-state", "running")
         page.wait_for_function("document.querySelector('.status .line').innerText.match(/step/)")
-        assert int(status(page).split("step ")[1].split()[0]) >= 5
+        # The fifth was shown before the kill; at first there is what the queue noted last, which may be a step behind.
+        assert int(status(page).split("step ")[1].split()[0]) >= 4
         expect(rows(page).filter(has_text="seed 402")).to_have_count(1)
         expect(rows(page)).to_have_count(0)
         page.close()
