@@ -12,7 +12,7 @@ import dataclasses
 
 from engine.engines import engine_info
 from engine.errors import InputError
-from engine.memory.plan import NETWORKS, Budget, MemoryPlan, Work, gb, make_plan
+from engine.memory.plan import NETWORKS, Budget, MemoryPlan, Network, Work, gb, make_plan
 from engine.memory.sizes import PUBLISHED, ModelSizes, read_sizes
 from engine.request import RenderSettings
 from engine.weights import locate, model_folder
@@ -66,7 +66,7 @@ def plan_for(settings: RenderSettings, references: int, free: Budget, sizes: Mod
     """
     check_profile(settings.profile)
     profile = settings.profile
-    networks = tuple(each for each in NETWORKS if each == profile) or None
+    networks: tuple[Network, ...] | None = tuple(each for each in NETWORKS if each == profile) or None
     sizes = sizes or sizes_of(settings.engine)
     return make_plan(sizes, work_of(settings, references), budget_of(profile, free), networks)
 

@@ -29,9 +29,7 @@ _NUMBERS = (
     2**63,
     2**64 - 1,
 )
-_NESTED_LIST: Any = []
-for _ in range(200):
-    _NESTED_LIST = [_NESTED_LIST]
+_NESTED_LIST: Any = json.loads("[" * 201 + "]" * 201)
 SCRAPS: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**30, 10**400, 0.5, -0.0, 1e300, 1e308, float("inf"),
     float("nan"), "", " ", "\0", "\n", "a", "../bait.png", "/etc/passwd", "..\\bait.png", "C:\\x", "a.png/", "~", "~root",  # noqa: E501
@@ -85,8 +83,8 @@ def mutated_bytes(rng: random.Random, seed: bytes, seeds: Sequence[bytes]) -> by
                 other = rng.choice(seeds)
                 start = rng.randrange(len(other) + 1)
                 data[at:] = other[start:]
-            case _ if size:
-                count = rng.randrange(1, 16)
+            case _:
+                count = min(rng.randrange(1, 16), size - at)
                 data[at : at + count] = bytes([rng.choice((0, 255, 32, 65))]) * count
     return bytes(data[: 2**22])
 

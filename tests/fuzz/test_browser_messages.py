@@ -20,6 +20,8 @@ from engine.events import Event
 from engine.pictures import PictureStore
 from engine.request import RenderRequest
 from studio.desk import _FAULT, Desk
+from studio.drafts import DraftBook
+from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
 from studio.thumbnails import thumbnail
@@ -32,16 +34,19 @@ from tests.unit.tiny_studio import tiny_scene
 class _Refusing:
     """An engine that is never ready: what is asked, not what is rendered, is looked at here."""
 
-    def render(self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path) -> Iterator[Event]:
+    def render(
+        self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path, *, resume: Path
+    ) -> Iterator[Event]:
         raise InputError("Nothing is rendered here.")
 
 
 def new_desk(folder: Path) -> Desk:
     pictures = PictureStore(folder / "pictures")
     return Desk(
-        queue=JobQueue(_Refusing, pictures, lambda: folder / "clips"),
+        queue=JobQueue(_Refusing, pictures, lambda: folder / "clips", JobStore(folder / "studio.sqlite3")),
         library=Library(pictures),
         pictures=pictures,
+        drafts=DraftBook(folder / "drafts"),
         local=True,
         missing_weights=lambda _: None,
         save=lambda clip, name, with_pictures: clip,

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def build(data: bytes, root: Path) -> None:
 
 
 @contextlib.contextmanager
-def made_folder(data: bytes, folder: Path) -> Iterator[Path]:
+def made_folder(data: bytes, folder: Path) -> Generator[Path]:
     root = folder / "sample"
     root.mkdir()
     try:

@@ -38,9 +38,11 @@ PLACE = Roughness(bend=0.01, turn=0, light=0.25, grain=0.05, tint=0.05, torn=0, 
 
 def photographed(picture: np.ndarray, rng: np.random.Generator, rough: Roughness) -> np.ndarray:
     """The picture, HWC uint8, as a photograph of the same size; the white around a cut-out stays white."""
-    pixels = np.divide(picture, 255, dtype=np.float32)
+    pixels = picture.astype(np.float32) / 255
     # A cut-out is moved together with its outline; a whole picture has none.
-    ink = (picture < WHITE).any(axis=2).astype(np.float32) if rough.torn else np.ones(picture.shape[:2], np.float32)
+    ink: np.ndarray = (
+        (picture < WHITE).any(axis=2).astype(np.float32) if rough.torn else np.ones(picture.shape[:2], np.float32)
+    )
     moved = _moved(np.dstack([pixels * ink[..., None], ink]), rng, rough)
     ink = moved[..., 3:]
     pixels = moved[..., :3] / np.maximum(ink, 1e-3)
