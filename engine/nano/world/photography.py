@@ -40,9 +40,9 @@ def photographed(picture: np.ndarray, rng: np.random.Generator, rough: Roughness
     """The picture, HWC uint8, as a photograph of the same size; the white around a cut-out stays white."""
     pixels = picture.astype(np.float32) / 255
     # A cut-out is moved together with its outline; a whole picture has none.
-    ink: np.ndarray = (
-        (picture < WHITE).any(axis=2).astype(np.float32) if rough.torn else np.ones(picture.shape[:2], np.float32)
-    )
+    ink: np.ndarray = np.ones(picture.shape[:2], np.float32)
+    if rough.torn:
+        ink[...] = (picture < WHITE).any(axis=2)
     moved = _moved(np.dstack([pixels * ink[..., None], ink]), rng, rough)
     ink = moved[..., 3:]
     pixels = moved[..., :3] / np.maximum(ink, 1e-3)
