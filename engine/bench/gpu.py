@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -20,9 +19,10 @@ from typing import Any
 
 import psutil
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch.utils.flop_counter import FlopCounterMode
 
+from engine.bench.network import State
+from engine.bench.random_models import random_network, random_vae
 from engine.errors import MachineError
 from engine.memory.placing import place
 from engine.memory.plan import Budget, Way, Work, make_plan
@@ -31,9 +31,6 @@ from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.models import compute_dtype
-
-State = Callable[[str], None]
-"""Is told, in a few words, what is going on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +101,6 @@ def measure_gpu(
     state("measuring how fast large matrices are multiplied")
     rate = matrix_rate(device, dtype, size.matrix)
     state(f"drawing random weights; the network is {way.network}")
-    torch.manual_seed(0)
     pipeline = _pipeline(size, dtype)
     place(pipeline, way, device)
     conditioning = _conditioning(pipeline, size)
@@ -152,18 +148,8 @@ def _plan(device: torch.device, vram_limit_bytes: int | None, size: FullSize) ->
 
 def _pipeline(size: FullSize, dtype: torch.dtype) -> LumosXPipeline:
     """Network and VAE of the published shapes with random weights, in the dtypes they are loaded in."""
-    with torch.device("meta"):
-        network = LumosXTransformer3DModel(**size.network)
-    kept = set(network._keep_in_fp32_modules)
-    weights = {
-        name: torch.empty(
-            value.shape, dtype=dtype if kept.isdisjoint(name.split(".")) else torch.float32
-        ).normal_(0, 0.02)
-        for name, value in network.state_dict().items()
-    }  # fmt: skip
-    network.load_state_dict(weights, assign=True)
-    vae = AutoencoderKLWan(**size.vae)
-    return LumosXPipeline(None, None, vae.eval(), network.eval(), LumosXScheduler(), text_tokens=size.words)
+    network, vae = random_network(size.network, dtype), random_vae(size.vae)
+    return LumosXPipeline(None, None, vae, network, LumosXScheduler(), text_tokens=size.words)
 
 
 def _conditioning(pipeline: LumosXPipeline, size: FullSize) -> Conditioning:

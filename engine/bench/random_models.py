@@ -75,12 +75,12 @@ def _is_written(folder: Path, size: int) -> bool:
     return marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == {"size_bytes": size}
 
 
-def random_network(config: dict[str, Any]) -> LumosXTransformer3DModel:
-    """A network in bfloat16, but for the parts that loading leaves in float32."""
+def random_network(config: dict[str, Any], dtype: torch.dtype = torch.bfloat16) -> LumosXTransformer3DModel:
+    """A network in `dtype`, but for the parts that loading leaves in float32."""
     with torch.device("meta"):
         model = LumosXTransformer3DModel(**config)
     half = {name for name in model.state_dict() if EXACT.isdisjoint(name.split("."))}
-    _fill(model, lambda name: torch.bfloat16 if name in half else torch.float32)
+    _fill(model, lambda name: dtype if name in half else torch.float32)
     return model
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -19,6 +19,7 @@ from typing import Any
 import av
 import numpy as np
 
+from engine.bench.network import State
 from engine.cancel import CancelToken
 from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError
@@ -31,9 +32,6 @@ from engine.sources import load_source
 
 STAGES = ("load", "prompt", "references", "denoise", "preview", "write")
 """Parts of a render's time; developing and writing the frames go hand in hand and count as one."""
-
-State = Callable[[str], None]
-"""Is told, in a few words, what is going on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from engine.masks.cutter import Guess, Prompts, SoftArray
 from engine.masks.kept import embedding_path, trim
 from engine.pictures import PictureId, RgbArray
 from engine.weights import locate, weights_digest
+from engine.weights.pickles import load_tensors
 
 if TYPE_CHECKING:
     from segment_anything import SamPredictor
@@ -140,7 +141,7 @@ def load_predictor(path: Path) -> SamPredictor:
         WeightsError: the file is no such checkpoint.
     """
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = load_tensors(path)
         model = build(state)
         model.load_state_dict(state)
     except Exception as error:  # pickles fail in many ways, and all mean the same to the user
