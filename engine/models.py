@@ -26,6 +26,7 @@ from engine.memory.placing import place
 from engine.memory.plan import Budget, Way
 from engine.memory.text_encoder import load_streamed
 from engine.model.pipeline import LumosXPipeline
+from engine.model.preview import LatentColours, latent_colours
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.paths import cache_dir
@@ -102,6 +103,10 @@ class EngineModel:
             place(pipeline, self.way, self.device)
             self._pipeline = pipeline
         return self._pipeline
+
+    def colours(self) -> LatentColours | None:
+        """How this model's latents are shown before they are decoded; None if nobody has found out."""
+        return latent_colours(self.folder, list(self.pipeline().vae.config["latents_mean"]))
 
     def decoder(self) -> LumosXPipeline:
         """The pipeline when there is nothing left to do but to decode: without its network if the plan lets it go."""

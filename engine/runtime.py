@@ -10,17 +10,17 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from engine import __version__
 from engine.cancel import CancelToken
 from engine.checkpoint import Checkpoint
-from engine.clip import ClipWriter, animated_preview, check_target, remove_leftovers
+from engine.clip import ClipWriter, check_target, remove_leftovers
 from engine.codec import to_json
 from engine.conditioning import TensorCache, make_conditioning
 from engine.errors import InputError, MachineError
-from engine.events import Event, Finished, Preview, Progress
+from engine.events import Event, Finished, Progress
+from engine.live_picture import LivePicture
 from engine.memory.profiles import check_profile, place_of, plan_for
 from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
@@ -30,9 +30,6 @@ from engine.pictures import PictureStore
 from engine.portable import make_recipe
 from engine.request import Clip, RenderRequest, RenderSettings
 from engine.weights import locate
-
-PREVIEWS = 4
-"""Looks at the unfinished clip during a render of the built-in model, whose decoding is cheap."""
 
 
 class Engine:
@@ -56,10 +53,10 @@ class Engine:
     ) -> Iterator[Event]:
         """Render `request` to `out` (.mp4, .webm, .gif or a folder for PNG frames).
 
-        Yields `Progress` for the stages load, prompt, references, denoise (step by step), decode and write, a few
-        `Preview`s, and `Finished` at the end. Cancelling takes effect within one step and leaves nothing behind.
-        Without `include_pictures` the clip's recipe holds the scene but not its pictures. Raises `UserError`s and
-        `Cancelled`.
+        Yields `Progress` for the stages load, prompt, references, denoise (step by step), decode and write, `Preview`s
+        as often as they cost nearly nothing, and `Finished` at the end. Cancelling takes effect within one step and
+        leaves nothing behind. Without `include_pictures` the clip's recipe holds the scene but not its pictures. Raises
+        `UserError`s and `Cancelled`.
 
         `resume`: a file for the last finished step. A render that was cancelled, failed or was killed goes on from it
         and gives the identical clip; what it holds of another request, other weights or another machine is passed
@@ -153,7 +150,7 @@ class Engine:
         start = None if checkpoint is None else checkpoint.read(noise.shape, num_steps)
         before = 0 if start is None else start.steps_done
         latents = noise if start is None else start.latents
-        previews = _preview_steps(num_steps) if model.builtin else frozenset[int]()
+        live = LivePicture(model.colours(), settings.fps)
         begun = time.monotonic()
         yield Progress(stage="denoise", step=before, num_steps=num_steps, seconds_left=None)
         steps = pipeline.sample(
@@ -174,8 +171,9 @@ class Engine:
                 cancel.raise_if_cancelled()
                 left_s = (time.monotonic() - begun) / (done - before) * (num_steps - done)
                 yield Progress(stage="denoise", step=done, num_steps=num_steps, seconds_left=left_s)
-                if done in previews:
-                    yield _preview(pipeline, step.clean, done, settings)
+                look = live.look(step.clean, done) if done < num_steps else None
+                if look is not None:
+                    yield look
         return latents
 
 
@@ -218,18 +216,3 @@ def _latent_shape(pipeline: LumosXPipeline, settings: RenderSettings) -> tuple[i
         return pipeline.latent_shape(settings.width, settings.height, settings.num_frames)
     except ValueError as error:
         raise InputError(f"{error}; choose a width and height that are multiples of 16.") from error
-
-
-def _preview_steps(num_steps: int) -> frozenset[int]:
-    """The steps after which to look, spread evenly, none after the last."""
-    return frozenset(round(num_steps * k / (PREVIEWS + 1)) for k in range(1, PREVIEWS + 1)) - {0, num_steps}
-
-
-def _preview(pipeline: LumosXPipeline, clean: torch.Tensor, step: int, settings: RenderSettings) -> Preview:
-    frames: list[np.ndarray] = list(pipeline.frames(clean))[::2]
-    return Preview(
-        step=step,
-        width=settings.width,
-        height=settings.height,
-        webp=animated_preview(frames, max(1, settings.fps // 2)),
-    )

@@ -185,7 +185,7 @@ def _weights(commands: _Commands[_Parser]) -> None:
 
 
 def _nano(commands: _Commands[_Parser]) -> None:
-    actions = _parts(_add(commands, "nano", "train or measure the built-in model"), "ACTION")
+    actions = _parts(_add(commands, "nano", "train or measure the built-in model, or fit its live picture"), "ACTION")
     part = _add(actions, "train", "train the built-in model from nothing")
     part.add_argument("--out", type=_path, metavar="DIR", help="folder of the run")
     part.add_argument(
@@ -211,6 +211,8 @@ def _nano(commands: _Commands[_Parser]) -> None:
         "--subjects", type=_whole_list(1, 6), default=(1, 2, 3), metavar="N,N…", help="numbers of subjects (1,2,3)"
     )
     part.add_argument("--record", action="store_true", help="write the results on the model's card")
+    part = _add(actions, "preview", "fit the live picture of a model to its VAE; a minute")
+    part.add_argument("--weights", type=_path, metavar="DIR", help="model folder (default: the built-in one)")
 
 
 def _doctor(commands: _Commands[_Parser]) -> None:

@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from engine.model.pipeline import LumosXPipeline
+from engine.model.preview import FILE_NAME
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.nano.tokenizer import TEXT_TOKENS
@@ -58,11 +59,12 @@ def _forget_origin(config: Path) -> None:
 
 
 def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write `card.json`: `facts`, the default settings and the digest of every file of the model folder."""
+    """Write `card.json`: `facts`, the default settings and the digest of every file of the model folder but
+    the map of previews, which no clip depends on."""
     files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("card.json", "README.md")
+        if path.is_file() and path.name not in ("card.json", "README.md", FILE_NAME)
     }
     _write(folder, {**facts, "defaults": DEFAULTS, "files": files})
 

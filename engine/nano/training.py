@@ -17,6 +17,7 @@ from engine.errors import InputError
 from engine.nano.dataset import ShardStore
 from engine.nano.evaluation import weights_digest
 from engine.nano.export import export, write_card
+from engine.nano.preview import write_preview
 from engine.nano.relations_training import RelationsPlan, train_relations
 from engine.nano.run_folder import has_checkpoint, training_record
 from engine.nano.tokenizer import train_tokenizer
@@ -81,6 +82,7 @@ def _relations_stage(out: Path, settings: StageSettings, resume: bool) -> None:
     store = ShardStore(out / "shards", vae, tokenizer)
     transformer, text_encoder = train_relations(out, plan, store, resume, settings.start)
     export(out / "model", tokenizer, text_encoder, vae, transformer)
+    write_preview(out / "model", vae)
     write_card(out / "model", _facts(out, settings))
 
 

@@ -175,7 +175,6 @@ def test_cancelling_while_frames_are_decoded_decodes_no_more_of_them(
         calls += 1
         return decode(*args, **options)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr("engine.runtime.PREVIEWS", 0)
     monkeypatch.setattr(WanDecoder3d, "forward", counted)
     cancel = CancelToken()
 

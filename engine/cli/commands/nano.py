@@ -1,4 +1,4 @@
-"""`nano train` and `nano eval`: the built-in model from nothing, and the measurement of who wears what."""
+"""`nano train`, `nano eval`, `nano preview`: the built-in model from nothing, who wears what, and its live picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.errors import InputError
 
 def run(args: argparse.Namespace) -> int:
     """Train or measure; the last line of a measurement or an ablation is one JSON document."""
-    return _train(args) if args.action == "train" else _evaluate(args)
+    return {"train": _train, "eval": _evaluate, "preview": _preview}[args.action](args)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -55,11 +55,8 @@ def _ablate(args: argparse.Namespace, out: Path, start: Path | None) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from engine.nano.evaluation import Sampling, evaluate, load_pipeline, weights_digest
     from engine.nano.export import record_results
-    from engine.paths import assets_dir
 
-    folder = Path(args.weights) if args.weights is not None else assets_dir() / "nano"
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"There is no model in {folder}: name a folder that `nano train` has written.")
+    folder = _model_folder(args)
     sampling = Sampling.of_card(folder)
     if args.steps is not None:
         sampling = dataclasses.replace(sampling, num_inference_steps=args.steps)
@@ -75,3 +72,23 @@ def _evaluate(args: argparse.Namespace) -> int:
         record_results(folder, document)
     print(json.dumps(document))
     return 0
+
+
+def _preview(args: argparse.Namespace) -> int:
+    """Fit the map that shows the model's latents as colours; prints the file."""
+    from engine.nano.evaluation import load_pipeline
+    from engine.nano.preview import write_preview
+
+    folder = _model_folder(args)
+    print(write_preview(folder, load_pipeline(folder).vae))
+    return 0
+
+
+def _model_folder(args: argparse.Namespace) -> Path:
+    """The model that is named, or the built-in one."""
+    from engine.paths import assets_dir
+
+    folder = Path(args.weights) if args.weights is not None else assets_dir() / "nano"
+    if not (folder / "model_index.json").is_file():
+        raise InputError(f"There is no model in {folder}: name a folder that `nano train` has written.")
+    return folder
