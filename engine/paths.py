@@ -36,6 +36,11 @@ def jobs_file() -> Path:
     return data_home() / "studio.sqlite3"
 
 
+def pace_file() -> Path:
+    """How quickly earlier renders went on this machine."""
+    return data_home() / "pace.json"
+
+
 def unfinished_dir() -> Path:
     """Last saved steps of renders that were broken off; not in the cache, because clearing it would lose work."""
     return data_home() / "unfinished"

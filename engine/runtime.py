@@ -21,11 +21,12 @@ from engine.conditioning import TensorCache, make_conditioning
 from engine.errors import InputError, MachineError
 from engine.events import Event, Finished, Progress
 from engine.live_picture import LivePicture
-from engine.memory.profiles import check_profile, place_of, plan_for
+from engine.memory.pace import Pace, PaceBook, operations_of_step
+from engine.memory.profiles import NO_LIMITS, Limits, check_profile, place_of, plan_for, sizes_of, work_of
 from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
 from engine.models import EngineModel, choose_device, free_memory
-from engine.paths import cache_dir
+from engine.paths import cache_dir, pace_file
 from engine.pictures import PictureStore
 from engine.portable import make_recipe
 from engine.request import Clip, RenderRequest, RenderSettings
@@ -35,9 +36,13 @@ from engine.weights import locate
 class Engine:
     """Renders requests one after another and keeps the last used model loaded between them."""
 
-    def __init__(self, device: torch.device | None = None, cache: Path | None = None) -> None:
-        """`device`: where to compute (default: the fastest here); `cache`: folder of kept embeddings and latents."""
+    def __init__(
+        self, device: torch.device | None = None, cache: Path | None = None, limits: Limits = NO_LIMITS
+    ) -> None:
+        """`device`: where to compute (default: the fastest here); `cache`: folder of kept embeddings and latents;
+        `limits`: the most memory to use."""
         self._device = device
+        self._limits = limits
         self._cache = cache
         self._model: EngineModel | None = None
 
@@ -101,13 +106,16 @@ class Engine:
         )
         cancel.raise_if_cancelled()
         checkpoint = None if resume is None else Checkpoint(resume, _run_key(model, request))
-        latents = yield from self._denoise(model, request.settings, conditioning, cancel, checkpoint)
+        latents, step_s = yield from self._denoise(model, request.settings, conditioning, cancel, checkpoint)
         yield _begin("decode")
         settings = request.settings
+        developing = time.monotonic()
         with ClipWriter(out, width=settings.width, height=settings.height, fps=settings.fps, recipe=recipe) as writer:
             yield from _write(model.decoder(), latents, writer, settings.num_frames, cancel)
         if checkpoint is not None:
             checkpoint.remove()
+        if step_s is not None:
+            _note_pace(model, request, step_s, time.monotonic() - developing)
         yield Finished(
             clip=Clip(
                 id=secrets.token_hex(8),
@@ -126,7 +134,8 @@ class Engine:
         # Missing weights are told before missing memory.
         locate(settings.engine)
         device = self._device or choose_device(place_of(settings.profile))
-        way = plan_for(settings, len(request.scene.references()), free_memory(device)).way
+        free = self._limits.within(free_memory(device))
+        way = plan_for(settings, len(request.scene.references()), free).way
         if self._model is None or (self._model.engine, self._model.device, self._model.way) != (
             settings.engine,
             device,
@@ -143,7 +152,8 @@ class Engine:
         conditioning: Conditioning,
         cancel: CancelToken,
         checkpoint: Checkpoint | None,
-    ) -> Generator[Event, None, torch.Tensor]:
+    ) -> Generator[Event, None, tuple[torch.Tensor, float | None]]:
+        """Paint; the latents, and the seconds of a step after the first, which warms up (None: there was no second)."""
         pipeline = model.pipeline()
         noise = draw_noise(_latent_shape(pipeline, settings), (settings.seed,))
         num_steps = settings.num_inference_steps
@@ -151,7 +161,7 @@ class Engine:
         before = 0 if start is None else start.steps_done
         latents = noise if start is None else start.latents
         live = LivePicture(model.colours(), settings.fps)
-        begun = time.monotonic()
+        begun = warm = time.monotonic()
         yield Progress(stage="denoise", step=before, num_steps=num_steps, seconds_left=None)
         steps = pipeline.sample(
             noise,
@@ -166,6 +176,8 @@ class Engine:
             for step in steps:
                 latents = step.latents
                 done = step.index + 1
+                if done == before + 1:
+                    warm = time.monotonic()
                 if checkpoint is not None:
                     checkpoint.keep(step.state, now=done == num_steps or cancel.cancelled)
                 cancel.raise_if_cancelled()
@@ -174,7 +186,18 @@ class Engine:
                 look = live.look(step.clean, done) if done < num_steps else None
                 if look is not None:
                     yield look
-        return latents
+        warm_steps = num_steps - before - 1
+        return latents, (time.monotonic() - warm) / warm_steps if warm_steps > 0 else None
+
+
+def _note_pace(model: EngineModel, request: RenderRequest, step_s: float, write_s: float) -> None:
+    """Keep what this render says about the next one's time."""
+    work = work_of(request.settings, len(request.scene.references()))
+    pace = Pace(
+        operations_per_s=operations_of_step(sizes_of(model.engine), work) / max(step_s, 1e-6),
+        pixels_per_s=work.width * work.height * work.num_frames / max(write_s, 1e-6),
+    )
+    PaceBook(pace_file()).note(model.engine, model.device.type, model.way, pace)
 
 
 def _write(

@@ -15,6 +15,7 @@ from studio.backend import Backend
 from studio.cutting import Cutting
 from studio.desk import Desk
 from studio.drafts import DraftBook
+from studio.forecast import answer_forecast
 from studio.formats import FORMATS, save_as
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
@@ -44,7 +45,7 @@ class Shell:
             missing_weights=backend.missing_weights,
             save=save_export,
             formats=FORMATS,
-            more=self._cutting.answers,
+            more={**self._cutting.answers, "forecast": answer_forecast},
         )
         self._blocks = page(self._desk.ask)
 

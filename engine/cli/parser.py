@@ -139,6 +139,7 @@ def _render(commands: _Commands[_Parser]) -> None:
     )
     parser.add_argument("--engine", type=_text, metavar="NAME", help="which model renders (see doctor)")
     parser.add_argument("--profile", type=_text, metavar="NAME", help="memory profile")
+    _add_limits(parser, "use at most")
     parser.add_argument(
         "--allow-unbound",
         action="store_true",
@@ -147,8 +148,19 @@ def _render(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "--no-pictures", action="store_true", help="leave the pictures out of the recipe inside the clip"
     )
-    parser.add_argument("--dry-run", action="store_true", help="check everything, say what would be made, and stop")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, say what would be made, how and how long it takes, and stop",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
+
+
+def _add_limits(parser: argparse.ArgumentParser, verb: str) -> None:
+    parser.add_argument("--vram", type=_number(0.1, 4096), metavar="GB", help=f"{verb} so much graphics memory")
+    parser.add_argument(
+        "--ram", type=_number(0.1, 65536), metavar="GB", help=f"{verb} so much of the computer's memory"
+    )
 
 
 def _export(commands: _Commands[_Parser]) -> None:
@@ -217,6 +229,7 @@ def _nano(commands: _Commands[_Parser]) -> None:
 
 def _doctor(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "doctor", "this machine, its budget, what is installed and what will run")
+    _add_limits(parser, "judge as if there were")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,14 @@ class Machine:
         return Device(kind="cpu", name=self.processor, memory_bytes=self.ram_bytes, free_bytes=self.ram_free_bytes)
 
 
+def free_ram() -> int:
+    """Bytes of memory that are free, within what a container allows."""
+    import psutil
+
+    limit, used = container_memory(Path("/sys/fs/cgroup"))
+    return max(0, min(psutil.virtual_memory().available, limit - used))
+
+
 def look(disk: Path) -> Machine:
     """Look at this machine; `disk` is a place, existing or not, on the disk whose free space counts.
 
@@ -51,15 +60,14 @@ def look(disk: Path) -> Machine:
     """
     import psutil
 
-    memory = psutil.virtual_memory()
-    limit, used = container_memory(Path("/sys/fs/cgroup"))
+    limit, _ = container_memory(Path("/sys/fs/cgroup"))
     return Machine(
         system=f"{platform.system()} {platform.release()} ({platform.machine()})",
         python=platform.python_version(),
         processor=_processor(),
         cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
-        ram_bytes=min(memory.total, limit),
-        ram_free_bytes=max(0, min(memory.available, limit - used)),
+        ram_bytes=min(psutil.virtual_memory().total, limit),
+        ram_free_bytes=free_ram(),
         disk_free_bytes=shutil.disk_usage(_existing(disk)).free,
         devices=_devices(),
     )
@@ -86,6 +94,23 @@ def container_memory(control_groups: Path) -> tuple[int, int]:
         except (OSError, ValueError):  # no such file, or “max”
             continue
     return sys.maxsize, 0
+
+
+def cards_without_torch() -> tuple[Device, ...]:
+    """Nvidia's cards as their driver tells, for whoever must not load torch; empty where there is no driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    query = [program, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True, stdin=subprocess.DEVNULL)
+        rows = [line.rsplit(",", 2) for line in told.stdout.splitlines() if line.strip()]
+        return tuple(
+            Device(kind="cuda", name=name.strip(), memory_bytes=int(total) * 2**20, free_bytes=int(free) * 2**20)
+            for name, total, free in rows
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ()
 
 
 def _devices() -> tuple[Device, ...]:

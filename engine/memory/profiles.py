@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 from engine.engines import engine_info
-from engine.errors import InputError
+from engine.errors import InputError, MachineError
 from engine.memory.plan import NETWORKS, Budget, MemoryPlan, Network, Work, gb, make_plan
 from engine.memory.sizes import PUBLISHED, ModelSizes, read_sizes
 from engine.request import RenderSettings
@@ -23,6 +23,37 @@ PROFILES = ("auto", *NETWORKS, *_CARDS, *_PLACES)
 
 _DRIVER_BYTES = 500_000_000
 """Of a card's memory, what its driver keeps for itself."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Memory that a user allows a render at most, in bytes; None leaves it to what is free."""
+
+    ram_bytes: int | None = None
+    card_bytes: int | None = None
+
+    def within(self, free: Budget) -> Budget:
+        """What a render may use of what is free. Raises `MachineError` for a limit on a card that is not there."""
+        if self.card_bytes is not None and free.card_bytes is None:
+            raise MachineError(
+                "There is no graphics card here whose memory could be limited: leave --vram out, or add --dry-run to "
+                "see the plan for such a card."
+            )
+        card = None if free.card_bytes is None else min(free.card_bytes, self.card_bytes or free.card_bytes)
+        return Budget(ram_bytes=min(free.ram_bytes, self.ram_bytes or free.ram_bytes), card_bytes=card)
+
+    def supposed(self, free: Budget) -> Budget:
+        """The memory of a machine that has just so much free, whatever this one has."""
+        return Budget(ram_bytes=self.ram_bytes or free.ram_bytes, card_bytes=self.card_bytes or free.card_bytes)
+
+
+NO_LIMITS = Limits()
+
+
+def limits_in_gb(ram: float | None, card: float | None) -> Limits:
+    """Limits as people give them, in GB (10⁹ bytes)."""
+    in_bytes = [None if size is None else int(size * 1e9) for size in (ram, card)]
+    return Limits(ram_bytes=in_bytes[0], card_bytes=in_bytes[1])
 
 
 def check_profile(name: str) -> None:

@@ -40,6 +40,21 @@ async function begin() {
       run.fail("");
     }
     if (view.settings) settings.write(view.settings);
+    forecast();
+  }
+
+  let forecasts = 0; // an answer that comes after the next question is dropped
+  let forecastTimer = null;
+
+  // What the next render will take, said beside the button; asked a moment after the last change.
+  function forecast() {
+    clearTimeout(forecastTimer);
+    forecastTimer = setTimeout(async () => {
+      forecasts += 1;
+      const mine = forecasts;
+      const answer = await ask({ do: "forecast", settings: settings.read(), references: scene.pictures() });
+      if (mine === forecasts) run.forecast(answer.error ? "" : answer.text, answer.details || []);
+    }, 250);
   }
 
   async function render() {
@@ -97,6 +112,7 @@ async function begin() {
         run.show(answer.jobs, answer.preview ? answer.preview.data : null, answer.queue);
         if (answer.preview) preview = answer.preview.key;
         version = answer.version;
+        if (!answer.busy) forecast(); // a render that ended has shown how quick this machine is
       }
       clips.look(answer.clips_version);
       if (answer.busy) pause = 60;
@@ -113,7 +129,10 @@ async function begin() {
 
   look();
   scene.keepSettings(() => settings.read());
-  settings.node.addEventListener("change", () => scene.settingsChanged());
+  settings.node.addEventListener("change", () => {
+    scene.settingsChanged();
+    forecast();
+  });
   const found = await scene.reopen();
   if (found && found.settings) settings.write(found.settings);
   const preset = first.presets.find((one) => !one.error && one.kind === "scene");

@@ -11,6 +11,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
   const render = h("button", { type: "button", class: "main", onclick: onRender }, "Render");
   const cancel = h("button", { type: "button", hidden: true, onclick: cancelRunning }, "Cancel");
   const queue = queuePart(ask, openJob, nameRender);
+  const forecast = h("p", { class: "quiet forecast", hidden: true });
   const after = h("div", {});
   let running = null;
   let shown = ""; // what the stage holds, so that a running video is never re-made
@@ -109,6 +110,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
     h("div", { class: "status" }, h("p", { class: "line" }, line, left), bar, fault, spoken),
     queue.changing,
     h("div", { class: "actions" }, render, cancel),
+    forecast,
     queue.node,
     after,
     settings.node,
@@ -122,6 +124,11 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
     fail(text) {
       ownFault = text;
       showFault();
+    },
+    forecast(text, details) {
+      forecast.textContent = text;
+      forecast.title = details.join("\n");
+      forecast.hidden = !text;
     },
     replaces: queue.replaces,
     replaced: queue.replaced,

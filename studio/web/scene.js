@@ -167,6 +167,11 @@ function scenePart(ask, changed, root) {
     reopen: document_.reopen,
     keepSettings: document_.keepSettings,
     settingsChanged: document_.changed,
+    pictures() {
+      if (!document_.scene) return 0;
+      const { subjects, objects, background } = document_.scene;
+      return [background, ...objects, ...subjects.flatMap((one) => [one.face, ...one.attributes])].filter(Boolean).length;
+    },
     // The scene with the words as they stand on the page, once every edit under way is done.
     async draft() {
       if (document.activeElement && document.activeElement.classList.contains("label")) document.activeElement.blur();

@@ -13,7 +13,7 @@ from engine.engines import engine_info, engine_names
 from engine.errors import MachineError
 from engine.memory.machine import Machine, look
 from engine.memory.plan import Budget, all_plans, make_plan, smallest_budget
-from engine.memory.profiles import in_words, sizes_of, work_of
+from engine.memory.profiles import NO_LIMITS, Limits, in_words, limits_in_gb, sizes_of, work_of
 from engine.memory.sizes import PUBLISHED
 from engine.paths import data_home
 from engine.weights import Installed, status
@@ -67,13 +67,13 @@ class Report:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report, for people or as one JSON document."""
-    report = examine()
+    report = examine(limits_in_gb(args.ram, args.vram))
     print(json.dumps(_as_json(report), indent=2) if args.json else as_text(report))
     return 0
 
 
-def examine() -> Report:
-    """Look at everything; takes seconds, most of them for loading PyTorch."""
+def examine(limits: Limits = NO_LIMITS) -> Report:
+    """Look at everything; takes seconds, most of them for loading PyTorch. Engines are judged within `limits`."""
     machine = look(data_home())
     packages = read_needs(project_root(), dev=False).packages
     versions = versions_here(tuple(map(name, packages)))
@@ -86,18 +86,18 @@ def examine() -> Report:
         machine=machine,
         packages=tuple(Package(required=each, installed=versions[name(each)], ok=each not in bad) for each in packages),
         weights=weights,
-        engines=tuple(engine_state(installed, machine) for installed in weights),
+        engines=tuple(engine_state(installed, machine, limits) for installed in weights),
     )
 
 
-def engine_state(installed: Installed, machine: Machine) -> EngineState:
-    """Judge one engine by its weights and by what `machine` has."""
+def engine_state(installed: Installed, machine: Machine, limits: Limits = NO_LIMITS) -> EngineState:
+    """Judge one engine by its weights and by what `machine` has, or would have with the memory of `limits`."""
     info = engine_info(installed.name)
     disk = 2 * entry(installed.name).approximate_bytes if installed.problem else 0
     problems = [installed.problem] if installed.problem else []
     # What is damaged or missing has the sizes it should have.
     sizes = PUBLISHED if installed.problem and not info.builtin else sizes_of(info.name)
-    work, free = work_of(info.defaults, REFERENCES), budget_here(machine)
+    work, free = work_of(info.defaults, REFERENCES), limits.supposed(budget_here(machine))
     try:
         plan = make_plan(sizes, work, free)
         memory, words = plan.ram_bytes, in_words(plan)

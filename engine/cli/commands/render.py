@@ -16,7 +16,7 @@ from engine.cancel import CancelToken
 from engine.codec import to_json
 from engine.engines import DEFAULT_ENGINE, engine_info, resolve_settings
 from engine.events import STAGES, Event, Finished, Preview, Progress
-from engine.memory.profiles import check_profile
+from engine.memory.profiles import check_profile, limits_in_gb, place_of
 from engine.request import RenderRequest, RenderSettings
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _render(args: argparse.Namespace, request: RenderRequest, store: PictureStor
     show = _JsonLines() if args.json else _Terminal(info.title)
     cancel = CancelToken()
     with _cancelled_by_signals(cancel):
-        for event in Engine().render(request, store, cancel, args.out, include_pictures=not args.no_pictures):
+        engine = Engine(limits=limits_in_gb(args.ram, args.vram))
+        for event in engine.render(request, store, cancel, args.out, include_pictures=not args.no_pictures):
             show(event)
     return 0
 
@@ -171,12 +172,28 @@ def _duration(seconds: float) -> str:
 
 
 def _dry_run(args: argparse.Namespace, request: RenderRequest) -> int:
-    """Check everything short of the networks and say what would be made."""
+    """Check everything short of the networks and say what would be made, and what that would take.
+
+    With --vram or --ram: on a machine with so much memory, whatever this one has.
+    """
     from engine.clip import check_target
+    from engine.memory.forecast import forecast
+    from engine.memory.pace import PaceBook
+    from engine.models import choose_device, free_memory
+    from engine.paths import pace_file
     from engine.render_plan import plan_render
 
     if args.out is not None:
         check_target(args.out)
     plan = plan_render(request)
-    print(json.dumps(plan.to_json(), ensure_ascii=False) if args.json else plan.text(), flush=True)
+    settings = request.settings
+    device = choose_device(place_of(settings.profile))
+    supposed = limits_in_gb(args.ram, args.vram).supposed(free_memory(device))
+    kind = "cuda" if supposed.card_bytes is not None else device.type
+    told = forecast(settings, len(plan.references), supposed, kind, PaceBook(pace_file()))
+    if args.json:
+        print(json.dumps({**plan.to_json(), "forecast": told.to_json()}, ensure_ascii=False), flush=True)
+    else:
+        first, *rest = told.words()
+        print("\n".join([plan.text(), f"Forecast    {first}", *(f"            {line}" for line in rest)]), flush=True)
     return 0

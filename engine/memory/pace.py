@@ -1,0 +1,82 @@
+"""How long a render will take: its operations counted, over the rate at which earlier renders here went through them.
+
+Before the first render on a device nothing is known, and nothing is said. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from engine.errors import OutputError
+from engine.files import write_atomically
+from engine.memory.plan import Way, Work, tokens_of
+from engine.memory.sizes import ModelSizes
+
+GROUP = 3
+"""Pictures of one subject, roughly: how many of them see one another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What one device does in a second: floating-point operations of the network (a multiplication and an addition are
+    two), and pixels developed and written, all frames counted."""
+
+    operations_per_s: float
+    pixels_per_s: float
+
+
+def operations_of_step(sizes: ModelSizes, work: Work, words: int = 512) -> int:
+    """Floating-point operations of one step with all its passes: matrix products only, which are nearly all of it."""
+    pictures = (work.num_frames - 1) // sizes.temporal_scale + 1 + work.references
+    tokens = tokens_of(sizes, work)
+    picture = tokens // pictures
+    video, references = tokens - picture * work.references, picture * work.references
+    width = sizes.width
+    # Queries, keys, values and their result; queries and result again for the words; in and out of the feed-forward.
+    linear = 2 * tokens * width * (6 * width + 2 * sizes.ffn_width) + 2 * words * 2 * width * width
+    seen = video * tokens + references * picture * min(work.references, GROUP) + tokens * words
+    return work.passes * sizes.blocks * (linear + 4 * width * seen)
+
+
+def seconds_of(sizes: ModelSizes, work: Work, pace: Pace) -> float:
+    """Painting, developing and writing of a whole clip at this pace; loading and reading the prompt come before."""
+    painting = work.steps * operations_of_step(sizes, work) / pace.operations_per_s
+    return painting + work.width * work.height * work.num_frames / pace.pixels_per_s
+
+
+class PaceBook:
+    """What this machine's renders found out, kept in one small file; safe to lose or to find damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def known(self, engine: str, device: str, way: Way) -> Pace | None:
+        """The pace of an engine on a kind of device (as torch names it), worked in this way; None before the first."""
+        entry = self._read().get(_name(engine, device, way))
+        try:
+            pace = Pace(**cast("dict[str, Any]", entry))
+            return pace if pace.operations_per_s > 0 and pace.pixels_per_s > 0 else None
+        except TypeError:
+            return None
+
+    def note(self, engine: str, device: str, way: Way, pace: Pace) -> None:
+        """Keep the newest pace; where the file cannot be written, the next forecast knows less, that is all."""
+        book = {**self._read(), _name(engine, device, way): asdict(pace)}
+        with contextlib.suppress(OutputError):
+            write_atomically(self._path, json.dumps(book, indent=1).encode())
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            data: object = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+
+
+def _name(engine: str, device: str, way: Way) -> str:
+    """What changes the pace: chunks and tiles hardly do, moving weights about does."""
+    return f"{engine} on {device}, {way.network}"

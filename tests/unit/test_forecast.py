@@ -1,0 +1,185 @@
+"""What a render will take, told before the click: operations counted, paces kept, budgets supposed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.bench.gpu import FullSize, operations_of_pass
+from engine.cli.main import main
+from engine.engines import engine_info
+from engine.errors import InputError, MachineError
+from engine.memory import machine
+from engine.memory.forecast import forecast, time_in_words
+from engine.memory.pace import Pace, PaceBook, operations_of_step, seconds_of
+from engine.memory.plan import Budget, Way, Work
+from engine.memory.profiles import Limits, limits_in_gb
+from engine.memory.sizes import PUBLISHED
+from engine.paths import pace_file
+from engine.pictures import PictureStore
+from engine.runtime import Engine
+from studio import forecast as studio_forecast
+from tests.unit.test_runtime import render
+from tests.unit.tiny_studio import install_tiny_model, tiny_request, use_assets
+
+GB = 10**9
+PACE = Pace(operations_per_s=1e12, pixels_per_s=1e6)
+
+
+@pytest.mark.parametrize("groups", [(), (3,), (3, 3, 2)])
+def test_operations_are_those_that_torch_counts(groups: tuple[int, ...]) -> None:
+    work = Work(width=832, height=480, num_frames=81, references=sum(groups), passes=1)
+    counted = operations_of_pass(FullSize(groups=groups))
+    assert operations_of_step(PUBLISHED, work) == pytest.approx(counted, rel=0.01)
+    assert operations_of_step(PUBLISHED, dataclasses.replace(work, passes=2)) == 2 * operations_of_step(PUBLISHED, work)
+
+
+def test_the_time_is_that_of_steps_and_pixels() -> None:
+    work = Work(width=832, height=480, num_frames=81, references=8, steps=10)
+    step = operations_of_step(PUBLISHED, work) / 1e12
+    assert seconds_of(PUBLISHED, work, PACE) == pytest.approx(10 * step + 832 * 480 * 81 / 1e6)
+
+
+def test_a_pace_is_kept_by_engine_device_and_placement(tmp_path: Path) -> None:
+    book = PaceBook(tmp_path / "home" / "pace.json")
+    assert book.known("nano", "cpu", Way()) is None
+    book.note("nano", "cpu", Way(), PACE)
+    book.note("nano", "cuda", Way(network="streamed"), dataclasses.replace(PACE, operations_per_s=2e12))
+    assert book.known("nano", "cpu", Way(tiled=True)) == PACE
+    assert book.known("nano", "cuda", Way()) is None
+    assert book.known("lumosx", "cpu", Way()) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"nano on cpu, resident": 3}', '{"nano on cpu, resident": {"a": 1}}'])
+def test_a_damaged_book_knows_nothing_and_is_written_anew(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "pace.json"
+    path.write_text(text)
+    book = PaceBook(path)
+    assert book.known("nano", "cpu", Way()) is None
+    book.note("nano", "cpu", Way(), PACE)
+    assert book.known("nano", "cpu", Way()) == PACE
+    assert json.loads(path.read_text())
+
+
+def test_a_book_that_cannot_be_written_costs_nothing_but_knowledge(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    book = PaceBook(tmp_path / "file" / "pace.json")
+    book.note("nano", "cpu", Way(), PACE)
+    assert book.known("nano", "cpu", Way()) is None
+
+
+def test_the_first_render_is_honest_and_the_second_is_foretold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_tiny_model(tmp_path / "assets")
+    use_assets(monkeypatch, tmp_path / "assets")
+    store = PictureStore(tmp_path / "pictures")
+    request = tiny_request(store)
+
+    def told() -> float | None:
+        return forecast(request.settings, 3, Budget(ram_bytes=8 * GB), "cpu", PaceBook(pace_file())).seconds
+
+    assert told() is None
+    render(tiny_request(store, num_inference_steps=1), store, tmp_path / "one.mp4", Engine())
+    assert told() is None  # a single step may only have been warming up
+    render(request, store, tmp_path / "clip.mp4", Engine())
+    seconds = told()
+    assert seconds is not None
+    assert 0 < seconds < 600
+
+
+def test_limits_are_kept_on_a_render_and_believed_in_a_forecast() -> None:
+    free = Budget(ram_bytes=20 * GB, card_bytes=12 * GB)
+    limits = limits_in_gb(8, 24)
+    assert limits.within(free) == Budget(ram_bytes=8 * GB, card_bytes=12 * GB)
+    assert limits.supposed(free) == Budget(ram_bytes=8 * GB, card_bytes=24 * GB)
+    assert Limits().within(free) == free == Limits().supposed(free)
+    assert limits.supposed(Budget(ram_bytes=GB)).card_bytes == 24 * GB
+    with pytest.raises(MachineError, match="leave --vram out"):
+        limits.within(Budget(ram_bytes=GB))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(None, "not known yet"), (0.2, "1 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 hours")]
+)
+def test_a_time_is_told_no_more_exactly_than_it_is_known(seconds: float | None, words: str) -> None:
+    assert words in time_in_words(seconds)
+
+
+def dry_run(capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    assert main(["render", "01-two-friends-in-the-park", "--dry-run", "--json", *more]) == 0
+    return json.loads(capsys.readouterr().out)["forecast"]
+
+
+def test_a_dry_run_tells_the_plan_of_any_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    here = dry_run(capsys)
+    assert here["ram_bytes"] > 0
+    assert [peak["stage"] for peak in here["peaks"]] == ["prompt", "references", "denoise", "decode"]
+    small = forecast(
+        engine_info("lumosx").defaults,
+        5,
+        Budget(ram_bytes=12 * GB, card_bytes=4 * GB),
+        "cuda",
+        PaceBook(pace_file()),
+    )
+    assert small.plan.way.network == "streamed"
+    assert any("block by block" in line for line in small.words())
+
+
+def test_a_dry_run_for_a_card_that_is_not_here(capsys: pytest.CaptureFixture[str]) -> None:
+    told = dry_run(capsys, "--vram", "2", "--ram", "6")
+    assert 0 < told["card_bytes"] <= 2 * GB
+    assert told["seconds"] is None
+    assert main(["render", "01-two-friends-in-the-park", "--dry-run", "--ram", "0.3"]) == 2
+    assert "needs at least" in capsys.readouterr().err
+    assert main(["render", "01-two-friends-in-the-park", "--dry-run", "--vram", "2"]) == 0
+    assert "of graphics memory" in capsys.readouterr().out
+
+
+def test_doctor_judges_a_machine_with_other_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--ram", "0.3"]) == 0
+    assert "needs at least" in capsys.readouterr().out
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    one = engine_info("nano").defaults
+    return {
+        "engine": "nano", "width": one.width, "height": one.height, "num_frames": one.num_frames,
+        "num_inference_steps": one.num_inference_steps, "seed": None, **changes,
+    }  # fmt: skip
+
+
+def test_the_page_is_told_before_the_click(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studio_forecast, "free_here", lambda: (Budget(ram_bytes=8 * GB), "cpu"))
+    answer = studio_forecast.answer_forecast({"settings": settings(), "references": 4})
+    assert answer["fits"]
+    assert "not known yet" in answer["text"]
+    assert "GB of memory at most" in answer["text"]
+    assert answer["details"]
+    PaceBook(pace_file()).note("nano", "cpu", Way(), PACE)
+    assert "It takes about 1 s" in studio_forecast.answer_forecast({"settings": settings(), "references": 4})["text"]
+    monkeypatch.setattr(studio_forecast, "free_here", lambda: (Budget(ram_bytes=GB // 4), "cpu"))
+    refused = studio_forecast.answer_forecast({"settings": settings(), "references": 4})
+    assert not refused["fits"]
+    assert "needs at least" in refused["text"]
+    for bad in ({}, {"settings": settings()}, {"settings": settings(), "references": -1}):
+        with pytest.raises(InputError):
+            studio_forecast.answer_forecast(bad)
+
+
+def test_cards_are_found_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = tmp_path / "nvidia-smi"
+    monkeypatch.setattr(machine.shutil, "which", lambda _: str(driver))
+    driver.write_text(f"#!{sys.executable}\nprint('A card, large, 24000, 20000')\n")
+    driver.chmod(0o755)
+    (card,) = machine.cards_without_torch()
+    assert (card.kind, card.name) == ("cuda", "A card, large")
+    assert (card.memory_bytes, card.free_bytes) == (24000 * 2**20, 20000 * 2**20)
+    driver.write_text(f"#!{sys.executable}\nprint('no card')\n")
+    assert machine.cards_without_torch() == ()
+    monkeypatch.setattr(machine.shutil, "which", lambda _: None)
+    assert machine.cards_without_torch() == ()
+    assert studio_forecast.free_here()[0].ram_bytes > 0
