@@ -41,10 +41,17 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something the user should know of a render that goes on all the same: a sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The last event of a render that succeeded."""
 
     clip: Clip
 
 
-Event = Progress | Preview | Finished
+Event = Progress | Preview | Notice | Finished

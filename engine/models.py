@@ -91,18 +91,19 @@ class EngineModel:
     def pipeline(self) -> LumosXPipeline:
         """VAE, network and schedule, placed as the profile says; loaded once."""
         if self._pipeline is None:
-            vae = _load(self.folder, "vae", lambda path: AutoencoderKLWan.from_pretrained(path, dtype=torch.float32))
-            network = _load(
-                self.folder,
-                "transformer",
-                lambda path: LumosXTransformer3DModel.from_pretrained(path, dtype=self.dtype),
-            )
-            pipeline = LumosXPipeline(
-                self.tokenizer, None, vae.eval(), network.eval(), LumosXScheduler(), text_tokens=self.text_tokens
-            )
-            place(pipeline, self.way, self.device)
-            self._pipeline = pipeline
+            self._pipeline = self._new_pipeline(_load(self.folder, "transformer", self._read_network))
         return self._pipeline
+
+    def _read_network(self, folder: Path) -> LumosXTransformer3DModel:
+        return LumosXTransformer3DModel.from_pretrained(folder, dtype=self.dtype).eval()
+
+    def _new_pipeline(self, network: LumosXTransformer3DModel | None) -> LumosXPipeline:
+        vae = _load(self.folder, "vae", lambda path: AutoencoderKLWan.from_pretrained(path, dtype=torch.float32))
+        pipeline = LumosXPipeline(
+            self.tokenizer, None, vae.eval(), network, LumosXScheduler(), text_tokens=self.text_tokens
+        )
+        place(pipeline, self.way, self.device)
+        return pipeline
 
     def colours(self) -> LatentColours | None:
         """How this model's latents are shown before they are decoded; None if nobody has found out."""
@@ -110,13 +111,19 @@ class EngineModel:
 
     def decoder(self) -> LumosXPipeline:
         """The pipeline when there is nothing left to do but to decode: without its network if the plan lets it go."""
-        pipeline = self.pipeline()
-        if self.way.let_go:
-            pipeline.register_modules(transformer=None)
-            # The next render loads all of it again.
-            self._pipeline = None
-            _collect(self.device)
+        if not self.way.let_go:
+            return self.pipeline()
+        pipeline = self._pipeline or self._new_pipeline(None)
+        pipeline.register_modules(transformer=None)
+        # The next render loads all of it again.
+        self._pipeline = None
+        _collect(self.device)
         return pipeline
+
+    def change_way(self, way: Way) -> None:
+        """Work in another way from the next use on."""
+        self.release()
+        self.way = way
 
     def release(self) -> None:
         """Let the loaded networks go; the next use loads them again."""
@@ -178,6 +185,16 @@ def _load(folder: Path, component: str, load: Callable[[Path], _Component]) -> _
         raise WeightsError(
             f"The model files in {folder / component} cannot be read: run “weights verify” and follow what it says."
         ) from error
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error means that memory ran out, wherever it did: each place says it in its own way."""
+    if isinstance(error, MachineError):
+        return out_of_memory(error.__cause__)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    told = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return any(words in told for words in ("out of memory", "can't allocate memory", "not enough memory"))
 
 
 def _collect(device: torch.device) -> None:

@@ -72,6 +72,7 @@ class Job:
 
     `error` is a sentence for the user, `log` what a report needs; `step` the last one known to be saved; `holder` who
     renders it. `submitted`, `started`, `ended`: seconds since 1970, for showing only. A final job has no `preview`.
+    `notice`: what the user should know of a render that goes on all the same.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Job:
     state: JobState = JobState.waiting
     progress: Progress | None = None
     preview: Preview | None = None
+    notice: str = ""
     error: str | None = None
     log: str | None = None
     clip: Clip | None = None

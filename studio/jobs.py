@@ -17,7 +17,7 @@ from pathlib import Path
 
 from engine import __version__
 from engine.errors import Cancelled, OutputError, UserError
-from engine.events import Finished, Preview, Progress
+from engine.events import Finished, Notice, Preview, Progress
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
 from studio.job_files import clear_unfinished, drop_unfinished, finished_clip, name_for, unfinished_file
@@ -289,6 +289,8 @@ class JobQueue:
                     self._show(running, progress=event)
                 case Preview():
                     self._show(running, preview=event)
+                case Notice():
+                    self._show(running, notice=event.text)
                 case Finished():
                     clip = event.clip
         if clip is None:
@@ -368,9 +370,11 @@ class JobQueue:
             self._jobs = {job.id: with_progress(job, self._running) for job in self._store.jobs()}
             self._touch()
 
-    def _show(self, running: Running, *, progress: Progress | None = None, preview: Preview | None = None) -> None:
+    def _show(
+        self, running: Running, *, progress: Progress | None = None, preview: Preview | None = None, notice: str = ""
+    ) -> None:
         with self._changed:
-            running.show(progress, preview)
+            running.show(progress, preview, notice)
             stored = self._jobs.get(running.job.id)
             if stored is not None:
                 self._jobs[stored.id] = with_progress(stored, running)

@@ -34,9 +34,14 @@ class Running:
         self.wish = Wish.go_on
         self.lost = False
 
-    def show(self, progress: Progress | None, preview: Preview | None) -> None:
+    def show(self, progress: Progress | None, preview: Preview | None, notice: str = "") -> None:
         """Take in what the engine says."""
-        self.job = replace(self.job, progress=progress or self.job.progress, preview=preview or self.job.preview)
+        self.job = replace(
+            self.job,
+            progress=progress or self.job.progress,
+            preview=preview or self.job.preview,
+            notice=notice or self.job.notice,
+        )
 
     def hear(self, wish: Wish | None) -> None:
         """Take in what is asked of the job; None: it is ours no longer."""
@@ -61,7 +66,7 @@ class Running:
 def with_progress(job: Job, running: Running | None) -> Job:
     """Return a stored job with the progress that is known of it: our own render's, else the last step written down."""
     if running is not None and running.job.id == job.id and job.state is JobState.running:
-        return replace(job, progress=running.job.progress, preview=running.job.preview)
+        return replace(job, progress=running.job.progress, preview=running.job.preview, notice=running.job.notice)
     if not job.step:
         return job
     num_steps = job.request.settings.num_inference_steps

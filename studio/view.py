@@ -170,6 +170,7 @@ def job_view(job: Job) -> Json:
         "seconds_left": progress.seconds_left if progress and job.state is JobState.running else None,
         "seed": str(settings.seed),
         "builtin": engine_info(settings.engine).builtin,
+        "notice": job.notice,
         "error": job.error,
         "has_log": job.log is not None,
         # remembered longer than its file, perhaps

@@ -7,11 +7,12 @@ whether a size suits an engine, or a folder exists, is said by the command itsel
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
+
+from engine.cli.sentences import listed, sentence
 
 DEFAULT_PORT = 7860
 DEFAULT_HOST = "127.0.0.1"
@@ -31,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser that answers wrong usage with one sentence and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, _sentence(message, self.prog) + "\n")
+        self.exit(2, sentence(message, self.prog) + "\n")
 
 
 def build_parser(prog: str = "launcher.py") -> argparse.ArgumentParser:
@@ -70,9 +71,11 @@ def parse(argv: Sequence[str], prog: str = "launcher.py") -> argparse.Namespace:
         )
     if args.command == "render" and args.out is None and not args.dry_run:
         parser.error("--out is missing: the name of the clip, as in --out clip.mp4")
+    if args.command == "render" and args.seeds is not None and (args.seed is not None or len(set(args.seeds)) < 2):
+        parser.error("--seeds names at least two different seeds and stands without --seed, as in --seeds 1,2,3")
     if args.command == "test":
         if args.rounds is not None and args.group is not None and args.group not in DEFAULT_ROUNDS:
-            parser.error(f"--rounds is for {_listed(DEFAULT_ROUNDS)}; “{args.group}” has none")
+            parser.error(f"--rounds is for {listed(DEFAULT_ROUNDS)}; “{args.group}” has none")
         args.pytest_args = rest
     elif rest:
         parser.error("only “test” takes further arguments behind --")
@@ -125,6 +128,12 @@ def _render(commands: _Commands[_Parser]) -> None:
     )
     parser.add_argument(
         "--seed", type=_whole(0, 2**63 - 1), metavar="N", help="start of the noise; same seed, same clip"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=_whole_list(0, 2**63 - 1),
+        metavar="N,N…",
+        help="a clip for each of these seeds, named after it; painted together, which is quicker than one by one",
     )
     parser.add_argument("--steps", type=_whole(1, 10_000), metavar="N", help="sampling steps")
     parser.add_argument("--size", type=_size, metavar="WxH", help="width and height in pixels, as in 832x480")
@@ -267,7 +276,7 @@ def _test(commands: _Commands[_Parser]) -> None:
         commands,
         "test",
         "run the tests",
-        epilog=f"Without a name all but {_listed(LONG_TEST_GROUPS)} run, faults in a short round. Arguments behind -- "
+        epilog=f"Without a name all but {listed(LONG_TEST_GROUPS)} run, faults in a short round. Arguments behind -- "
         "go to pytest.",
     )
     names = TEST_GROUPS + LONG_TEST_GROUPS
@@ -276,7 +285,7 @@ def _test(commands: _Commands[_Parser]) -> None:
         "--rounds",
         type=_whole(1, 10**6),
         metavar="N",
-        help=f"rounds of {_listed(DEFAULT_ROUNDS)}; of fuzz, inputs for each parser "
+        help=f"rounds of {listed(DEFAULT_ROUNDS)}; of fuzz, inputs for each parser "
         f"(default {', '.join(f'{name} {rounds}' for name, rounds in DEFAULT_ROUNDS.items())})",
     )
 
@@ -361,28 +370,3 @@ def _size(text: str) -> tuple[int, int]:
     if match is None or not (int(match[1]) and int(match[2])):
         raise argparse.ArgumentTypeError(f"has to be width x height in pixels, as in 832x480, not “{text}”")
     return int(match[1]), int(match[2])
-
-
-# Sentences ------------------------------------------------------------------------------------------------------------
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}"
-
-
-def _sentence(message: str, prog: str) -> str:
-    """One sentence for the user out of argparse's message."""
-    unknown = re.match(
-        r"argument (?:COMMAND|ACTION|WHAT): invalid choice: '(.*?)' \(choose from (.*)\)$", message, re.S
-    )
-    if unknown:
-        names = re.findall(r"[\w-]+", unknown[2])
-        close = difflib.get_close_matches(unknown[1], names, n=1)
-        hint = f"did you mean “{close[0]}”?" if close else f"choose from {', '.join(names)}."
-        return f"There is no “{unknown[1]}”; {hint}"
-    message = re.sub(r"^argument (\S+?)(?:/\S+)?: ", r"\1 ", message)
-    see = f"see “{prog} --help”"
-    message = re.sub(r"^the following arguments are required: (.*)$", rf"\1 is missing; {see}", message)
-    message = re.sub(r"^unrecognized arguments: (.*)$", rf"“\1” is not understood here; {see}", message)
-    return message[:1].upper() + message[1:] + "."

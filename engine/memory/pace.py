@@ -31,14 +31,17 @@ class Pace:
 
 def operations_of_step(sizes: ModelSizes, work: Work, words: int = 512) -> int:
     """Floating-point operations of one step with all its passes: matrix products only, which are nearly all of it."""
-    pictures = (work.num_frames - 1) // sizes.temporal_scale + 1 + work.references
+    latent_frames = (work.num_frames - 1) // sizes.temporal_scale + 1
     tokens = tokens_of(sizes, work)
-    picture = tokens // pictures
-    video, references = tokens - picture * work.references, picture * work.references
+    picture = tokens // (work.copies * latent_frames + work.references)
+    references = picture * work.references
+    video = picture * latent_frames
     width = sizes.width
     # Queries, keys, values and their result; queries and result again for the words; in and out of the feed-forward.
     linear = 2 * tokens * width * (6 * width + 2 * sizes.ffn_width) + 2 * words * 2 * width * width
-    seen = video * tokens + references * picture * min(work.references, GROUP) + tokens * words
+    seen = (
+        work.copies * video * (video + references) + references * picture * min(work.references, GROUP) + tokens * words
+    )
     return work.passes * sizes.blocks * (linear + 4 * width * seen)
 
 

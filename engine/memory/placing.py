@@ -11,11 +11,14 @@ import torch
 
 from engine.memory.plan import TILE_PX, TILE_STRIDE_PX, Way
 from engine.model.pipeline import LumosXPipeline
+from engine.model.transformer import LumosXTransformer3DModel
 
 
 def place(pipeline: LumosXPipeline, way: Way, device: torch.device) -> None:
     """Place network and VAE of a freshly loaded pipeline as `way` says."""
-    pipeline.transformer.chunk_tokens = way.chunk_tokens
+    network = cast("LumosXTransformer3DModel | None", pipeline.transformer)
+    if network is not None:  # else nothing is left to do but to decode
+        network.chunk_tokens = way.chunk_tokens
     if way.tiled:
         pipeline.vae.enable_tiling(TILE_PX, TILE_PX, TILE_STRIDE_PX, TILE_STRIDE_PX)
     if way.network == "resident":

@@ -39,7 +39,8 @@ _CHUNK_COST, _TILE_COST, _STEP_COST = 0.01, 0.6, 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is to be rendered; pixels, frames, `references` pictures, `passes` through the network in a step."""
+    """What is to be rendered; pixels, frames, `references` pictures, `passes` through the network in a step, `copies`
+    with other seeds at once."""
 
     width: int
     height: int
@@ -47,6 +48,7 @@ class Work:
     references: int = 0
     steps: int = 50
     passes: int = 2
+    copies: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,22 @@ def smallest_budget(plans: list[MemoryPlan], budget: Budget) -> Budget:
     return Budget(ram_bytes=max(budget.ram_bytes, nearest.ram_bytes), card_bytes=card)
 
 
+def leaner(sizes: ModelSizes, work: Work, way: Way, stage: str, *, card: bool) -> Way | None:
+    """The quickest way that takes less than `way` in the stage where memory ran out, and no more in any other; None
+    where there is no leaner one."""
+
+    def taken(plan: MemoryPlan) -> dict[str, int]:
+        return {peak.stage: peak.card_bytes if card else peak.ram_bytes for peak in plan.peaks}
+
+    now = taken(predict(sizes, work, way, card=card))
+    found = [
+        (plan.cost, plan)
+        for plan in all_plans(sizes, work, card=card)
+        if (then := taken(plan))[stage] < now[stage] and all(then[each] <= now[each] for each in now)
+    ]
+    return min(found, key=lambda pair: pair[0])[1].way if found else None
+
+
 def _refusal(least: Budget, budget: Budget) -> str:
     needs: list[str] = []
     if least.card_bytes is not None and budget.card_bytes is not None and least.card_bytes > budget.card_bytes:
@@ -215,8 +233,8 @@ def _text_peak(sizes: ModelSizes, way: Way, *, card: bool) -> Peak:
 
 
 def tokens_of(sizes: ModelSizes, work: Work) -> int:
-    """Length of the sequence the network works on: the video's tokens and the references'."""
-    pictures = (work.num_frames - 1) // sizes.temporal_scale + 1 + work.references
+    """Length of the sequence the network works on: the tokens of every video and the references'."""
+    pictures = work.copies * ((work.num_frames - 1) // sizes.temporal_scale + 1) + work.references
     return pictures * -(-work.width // sizes.patch_px) * -(-work.height // sizes.patch_px)
 
 

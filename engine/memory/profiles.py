@@ -78,8 +78,8 @@ def sizes_of(engine: str) -> ModelSizes:
     return PUBLISHED
 
 
-def work_of(settings: RenderSettings, references: int) -> Work:
-    """What the settings ask for, with so many pictures."""
+def work_of(settings: RenderSettings, references: int, copies: int = 1) -> Work:
+    """What the settings ask for, with so many pictures, for so many seeds at once."""
     return Work(
         width=settings.width,
         height=settings.height,
@@ -87,11 +87,14 @@ def work_of(settings: RenderSettings, references: int) -> Work:
         references=references,
         steps=settings.num_inference_steps,
         passes=1 if settings.guidance_scale == 1 else 2,
+        copies=copies,
     )
 
 
-def plan_for(settings: RenderSettings, references: int, free: Budget, sizes: ModelSizes | None = None) -> MemoryPlan:
-    """The plan of a render under its profile, on a device with the memory `free`.
+def plan_for(
+    settings: RenderSettings, references: int, free: Budget, sizes: ModelSizes | None = None, *, copies: int = 1
+) -> MemoryPlan:
+    """The plan of a render under its profile, of `copies` seeds at once, on a device with the memory `free`.
 
     Raises `InputError` for a profile that does not exist, `MachineError` if the clip does not fit.
     """
@@ -99,7 +102,7 @@ def plan_for(settings: RenderSettings, references: int, free: Budget, sizes: Mod
     profile = settings.profile
     networks: tuple[Network, ...] | None = tuple(each for each in NETWORKS if each == profile) or None
     sizes = sizes or sizes_of(settings.engine)
-    return make_plan(sizes, work_of(settings, references), budget_of(profile, free), networks)
+    return make_plan(sizes, work_of(settings, references, copies), budget_of(profile, free), networks)
 
 
 def budget_of(profile: str, free: Budget) -> Budget:

@@ -70,7 +70,7 @@ class RelationalSelfAttnProcessor:
             query, key = apply_rotary(query, rotary_emb, chunk), apply_rotary(key, rotary_emb, chunk)
 
         layout = context.layout if context is not None and context.relations.self_attention else None
-        if layout is None or layout.num_references == 0:
+        if layout is None or (layout.num_references == 0 and layout.copies == 1):
             out = self._attend(query, key, value)
         else:
             out = self._attend_by_segment(query, key, value, layout)
@@ -85,9 +85,9 @@ class RelationalSelfAttnProcessor:
     def _attend_by_segment(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: SequenceLayout
     ) -> torch.Tensor:
-        """One call for the video, one for all free references (each a row of a batch), one per subject group."""
+        """One call for each video, one for all free references (each a row of a batch), one per subject group."""
         video = layout.video_tokens
-        parts = [self._attend(query[:, :video], key, value)]
+        parts = [self._attend_video(query, key, value, copy, layout) for copy in range(layout.copies)]
         groups_start = video + layout.num_free * layout.picture_tokens
         if layout.num_free:
             free = (
@@ -98,6 +98,16 @@ class RelationalSelfAttnProcessor:
         for start, end in layout.group_ranges():
             parts.append(self._attend(query[:, start:end], key[:, start:end], value[:, start:end]))
         return torch.cat(parts, dim=1)
+
+    def _attend_video(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, copy: int, layout: SequenceLayout
+    ) -> torch.Tensor:
+        """What video number `copy` sees: itself and all references."""
+        if layout.copies == 1:
+            return self._attend(query[:, : layout.video_tokens], key, value)
+        own = slice(copy * layout.copy_tokens, (copy + 1) * layout.copy_tokens)
+        keys, values = (torch.cat([part[:, own], part[:, layout.video_tokens :]], dim=1) for part in (key, value))
+        return self._attend(query[:, own], keys, values)
 
 
 class RelationalCrossAttnProcessor:

@@ -51,7 +51,8 @@ class SequenceLayout:
     """The order and grouping of all tokens of one pass.
 
     `frames`, `height`, `width`: the video's grid in patches. `num_free`: background and objects. `groups`: the number
-    of pictures of each subject, in the scene's order.
+    of pictures of each subject, in the scene's order. `copies`: videos of one scene that stand one after the other and
+    share its references, which see none of them.
     """
 
     frames: int
@@ -59,9 +60,11 @@ class SequenceLayout:
     width: int
     num_free: int = 0
     groups: tuple[int, ...] = ()
+    copies: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.frames, self.height, self.width) < 1 or self.num_free < 0 or any(size < 1 for size in self.groups):
+        least = min(self.frames, self.height, self.width, self.copies, *self.groups)
+        if least < 1 or self.num_free < 0:
             raise ValueError(f"a layout needs a grid of at least one patch and groups of at least one picture: {self}")
 
     @property
@@ -74,8 +77,14 @@ class SequenceLayout:
         return self.num_free + sum(self.groups)
 
     @property
-    def video_tokens(self) -> int:
+    def copy_tokens(self) -> int:
+        """Tokens of one video."""
         return self.frames * self.picture_tokens
+
+    @property
+    def video_tokens(self) -> int:
+        """Tokens of all videos; the references stand behind them."""
+        return self.copies * self.copy_tokens
 
     @property
     def num_tokens(self) -> int:
@@ -91,15 +100,23 @@ class SequenceLayout:
         return tuple(ranges)
 
     def attention_ranges(self) -> tuple[tuple[tuple[int, int], tuple[int, int]], ...]:
-        """CSAM as pairs (query range, key range): the video sees everything, a free reference itself, a group its own
-        pictures. The query ranges are a partition of the sequence."""
-        video = (0, self.video_tokens)
+        """CSAM as pairs (query range, key range): a video sees itself and all references, a free reference itself, a
+        group its own pictures. The query ranges are a partition of the sequence; only of several copies each stands in
+        two pairs, and sees the keys of both."""
+        if self.copies == 1:
+            videos: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = (
+                ((0, self.video_tokens), (0, self.num_tokens)),
+            )
+        else:
+            own_video = [(i * self.copy_tokens, (i + 1) * self.copy_tokens) for i in range(self.copies)]
+            references = (self.video_tokens, self.num_tokens)
+            videos = tuple(pair for video in own_video for pair in ((video, video), (video, references)))
         free = tuple(
             (self.video_tokens + i * self.picture_tokens, self.video_tokens + (i + 1) * self.picture_tokens)
             for i in range(self.num_free)
         )
         own = tuple((segment, segment) for segment in (*free, *self.group_ranges()))
-        return ((video, (0, self.num_tokens)), *own)
+        return (*videos, *own)
 
     def positions(self, *, relational: bool = True) -> torch.Tensor:
         """Rotary positions (t, y, x) of every token: int64 `[num_tokens, 3]`.
@@ -123,7 +140,7 @@ class SequenceLayout:
                     offsets.append((frame, item * self.height, item * self.width))
                 else:
                     offsets.append((self.frames + len(offsets), 0, 0))
-        return torch.cat([grid, *(picture + torch.tensor(offset) for offset in offsets)])
+        return torch.cat([grid.repeat(self.copies, 1), *(picture + torch.tensor(offset) for offset in offsets)])
 
 
 def rotary_table(positions: torch.Tensor, head_dim: int, theta: float = 10000.0) -> tuple[torch.Tensor, torch.Tensor]:

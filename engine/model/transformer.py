@@ -204,15 +204,15 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
 
         `hidden_states` `[B, C, T, H, W]` noisy latents; `timestep` `[B]` or scalar, 1000·sigma; `encoder_hidden_states`
         `[B or 1, words, text_dim]`, zero-padded and attended to in full; `reference_latents` `[B or 1, C, N, H, W]`,
-        clean, in model order (free ones first, then group after group); `groups` sizes of the subject groups, the first
-        `N - sum(groups)` references being free; `text_masks` bool `[N, words]` or `[B or 1, N, words]`, the words of
-        each reference (None: no binding). Height and width are padded with zeros to whole patches.
+        clean, in model order (free ones first, then group after group), computed once for all rows that differ in
+        nothing but the noise; `groups` sizes of the subject groups, the first `N - sum(groups)` references being free;
+        `text_masks` bool `[N, words]` or `[B or 1, N, words]`, the words of each reference (None: no binding). Height
+        and width are padded with zeros to whole patches.
 
         Returns the velocity `[B, C, T, H, W]`; references have none. Raises `ValueError` for shapes that do not fit.
         """
         batch, _, frames, height, width = hidden_states.shape
-        latents = self._join(hidden_states, reference_latents)
-        num_references = latents.shape[2] - frames
+        num_references = _num_references(hidden_states, reference_latents)
         if sum(groups) > num_references:
             raise ValueError(f"groups {groups} name {sum(groups)} references, but {num_references} were given")
         if timestep.ndim > 1 or timestep.numel() not in (1, batch):
@@ -221,24 +221,27 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
             raise ValueError(f"texts {tuple(encoder_hidden_states.shape)} do not fit a batch of {batch}")
         patch_h, patch_w = self.config.patch_size[1:]
         padding = (0, -width % patch_w, 0, -height % patch_h)
+        share = _can_share(relations, timestep, encoder_hidden_states, reference_latents, text_masks)
         layout = SequenceLayout(
             frames=frames,
             height=(height + padding[3]) // patch_h,
             width=(width + padding[1]) // patch_w,
             num_free=num_references - sum(groups),
             groups=tuple(groups),
+            copies=batch if share else 1,
         )
+        # Videos that share their references are one long row.
+        rows = batch // layout.copies
         context = RelationalContext(
             layout=layout,
             relations=relations,
-            binding=self._binding(layout, batch, text_masks, encoder_hidden_states, relations),
+            binding=self._binding(layout, rows, text_masks, encoder_hidden_states, relations),
             chunk_tokens=self.chunk_tokens,
         )
 
-        states = F.pad(latents, padding)
-        states = self.patch_embedding(states.to(hidden_states.dtype)).flatten(2).transpose(1, 2).float().contiguous()
+        states = self._tokens(hidden_states, reference_latents, padding, layout)
         temb, modulation, text, _ = self.condition_embedder(
-            timestep.expand(batch), encoder_hidden_states.expand(batch, -1, -1)
+            timestep.expand(rows), encoder_hidden_states.expand(rows, -1, -1)
         )
         modulation = modulation.unflatten(1, (6, -1))
         rotary_emb = self.rope(layout, relations.positions, states.device)
@@ -252,14 +255,21 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
         sample = sample.to(hidden_states.dtype)
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
 
-    @staticmethod
-    def _join(video: torch.Tensor, references: torch.Tensor | None) -> torch.Tensor:
-        if references is None:
-            return video
-        fits = references.ndim == 5 and references.shape[0] in (1, video.shape[0])
-        if not fits or references.shape[1] != video.shape[1] or references.shape[3:] != video.shape[3:]:
-            raise ValueError(f"references {tuple(references.shape)} do not fit a video of {tuple(video.shape)}")
-        return torch.cat([video, references.to(video.dtype).expand(video.shape[0], -1, -1, -1, -1)], dim=2)
+    def _tokens(
+        self, video: torch.Tensor, references: torch.Tensor | None, padding: tuple[int, ...], layout: SequenceLayout
+    ) -> torch.Tensor:
+        """Embedded patches in the order of `layout`, float32 `[B / copies, tokens, dim]`."""
+        rows = video.shape[0] // layout.copies
+        if references is not None and layout.copies == 1:
+            latents = torch.cat([video, references.to(video.dtype).expand(rows, -1, -1, -1, -1)], dim=2)
+            return self._embedded(latents, padding).contiguous()
+        parts = [self._embedded(video, padding).unflatten(0, (rows, -1)).flatten(1, 2)]
+        if references is not None:
+            parts.append(self._embedded(references.to(video.dtype), padding))
+        return torch.cat(parts, dim=1)
+
+    def _embedded(self, latents: torch.Tensor, padding: tuple[int, ...]) -> torch.Tensor:
+        return self.patch_embedding(F.pad(latents, padding)).flatten(2).transpose(1, 2).float()
 
     @staticmethod
     def _binding(
@@ -292,9 +302,33 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
         states = torch.addcmul(shift.to(states.device), self.norm_out(states), 1 + scale.to(states.device))
         states = self.proj_out(_as_input(states, self.proj_out))
         patch = tuple(self.config.patch_size)
-        states = states.reshape(states.shape[0], layout.frames, layout.height, layout.width, *patch, -1)
+        states = states.reshape(states.shape[0] * layout.copies, layout.frames, layout.height, layout.width, *patch, -1)
         states = states.permute(0, 7, 1, 4, 2, 5, 3, 6)
         return states.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def _num_references(video: torch.Tensor, references: torch.Tensor | None) -> int:
+    """How many references there are; `ValueError` for such as do not fit the video."""
+    if references is None:
+        return 0
+    fits = references.ndim == 5 and references.shape[0] in (1, video.shape[0])
+    if not fits or references.shape[1] != video.shape[1] or references.shape[3:] != video.shape[3:]:
+        raise ValueError(f"references {tuple(references.shape)} do not fit a video of {tuple(video.shape)}")
+    return references.shape[2]
+
+
+def _can_share(
+    relations: Relations,
+    timestep: torch.Tensor,
+    text: torch.Tensor,
+    references: torch.Tensor | None,
+    text_masks: torch.Tensor | None,
+) -> bool:
+    """Whether all videos of a batch have the same references, words and time, and references see no video: then what
+    becomes of the references is the same for all, and is computed once."""
+    alike = timestep.numel() == 1 and text.shape[0] == 1
+    alike = alike and references is not None and references.shape[0] == 1
+    return alike and relations.self_attention and (text_masks is None or text_masks.ndim == 2 or len(text_masks) == 1)
 
 
 def _as_input(states: torch.Tensor, layer: torch.nn.Module) -> torch.Tensor:

@@ -11,6 +11,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
   const render = h("button", { type: "button", class: "main", onclick: onRender }, "Render");
   const cancel = h("button", { type: "button", hidden: true, onclick: cancelRunning }, "Cancel");
   const queue = queuePart(ask, openJob, nameRender);
+  const notice = h("p", { class: "quiet", role: "status", hidden: true });
   const forecast = h("p", { class: "quiet forecast", hidden: true });
   const after = h("div", {});
   let running = null;
@@ -107,7 +108,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
     "section",
     { class: "panel", "aria-label": "Render" },
     stage,
-    h("div", { class: "status" }, h("p", { class: "line" }, line, left), bar, fault, spoken),
+    h("div", { class: "status" }, h("p", { class: "line" }, line, left), bar, notice, fault, spoken),
     queue.changing,
     h("div", { class: "actions" }, render, cancel),
     forecast,
@@ -143,6 +144,8 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
       cancel.hidden = !now;
       queue.show(jobs, standing);
       nameRender();
+      notice.textContent = now ? now.notice : "";
+      notice.hidden = !notice.textContent;
       if (now) showRunning(now, preview);
       else showResting(last);
       jobFault = last && last.state === "failed" ? last.error : "";

@@ -216,3 +216,19 @@ def test_a_scene_without_references_is_plain_text_to_video(tmp_path: Path) -> No
     write_sample_folder(Scene(prompt="a man in red coat"), store, tmp_path / "plain")
     assert main(["render", str(tmp_path / "plain"), "--out", str(tmp_path / "clip.gif"), *SMALL]) == 0
     assert dataclasses.asdict(load_source(str(tmp_path / "clip.gif"), store).scene)["prompt"] == "a man in red coat"
+
+
+def test_several_seeds_become_several_clips(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", str(sample), "--out", str(tmp_path / "clip.gif"), "--seeds", "4,7", *SMALL]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "clip-seed4.gif"), str(tmp_path / "clip-seed7.gif")]
+    made = {
+        load_source(str(tmp_path / f"clip-seed{seed}.gif"), PictureStore(pictures_dir())).settings for seed in (4, 7)
+    }
+    assert {settings.seed for settings in made if settings is not None} == {4, 7}
+
+
+@pytest.mark.parametrize("seeds", [("--seeds", "4"), ("--seeds", "4,4"), ("--seeds", "1,2", "--seed", "3")])
+def test_seeds_that_are_no_list_are_refused(
+    sample: Path, capsys: pytest.CaptureFixture[str], seeds: tuple[str, ...]
+) -> None:
+    assert "at least two different seeds" in refused(capsys, "render", str(sample), "--out", "clip.mp4", *seeds)

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from engine.cancel import CancelToken
 from engine.codec import to_json
 from engine.engines import DEFAULT_ENGINE, engine_info, resolve_settings
-from engine.events import STAGES, Event, Finished, Preview, Progress
+from engine.events import STAGES, Event, Finished, Notice, Preview, Progress
 from engine.memory.profiles import check_profile, limits_in_gb, place_of
 from engine.request import RenderRequest, RenderSettings
 
@@ -74,15 +75,28 @@ def _render(args: argparse.Namespace, request: RenderRequest, store: PictureStor
     from engine.clip import check_target
     from engine.runtime import Engine
 
-    check_target(args.out)
+    outs = _outs(args.out, args.seeds)
+    for out in outs.values():
+        check_target(out)
     info = engine_info(request.settings.engine)
     show = _JsonLines() if args.json else _Terminal(info.title)
     cancel = CancelToken()
     with _cancelled_by_signals(cancel):
         engine = Engine(limits=limits_in_gb(args.ram, args.vram))
-        for event in engine.render(request, store, cancel, args.out, include_pictures=not args.no_pictures):
+        pictures = not args.no_pictures
+        if outs:
+            events = engine.render_seeds(request, store, cancel, outs, include_pictures=pictures)
+        else:
+            check_target(args.out)
+            events = engine.render(request, store, cancel, args.out, include_pictures=pictures)
+        for event in events:
             show(event)
     return 0
+
+
+def _outs(out: Path, seeds: tuple[int, ...] | None) -> dict[int, Path]:
+    """The file of each of several seeds: `clip.mp4` becomes `clip-seed1.mp4` and so on; empty without `seeds`."""
+    return {seed: out.with_name(f"{out.stem}-seed{seed}{out.suffix}") for seed in seeds or ()}
 
 
 @contextmanager
@@ -118,6 +132,9 @@ class _Terminal:
                 self._show(self._line(event))
             case Preview():
                 pass
+            case Notice():
+                self._show("")
+                print(event.text, file=sys.stderr, flush=True)
             case Finished():
                 self._show("")
                 print(f"Made with {self._title} in {_duration(event.clip.seconds)}.", file=sys.stderr)
@@ -146,6 +163,8 @@ class _JsonLines:
                 value: dict[str, Any] = {"event": "progress", **_object(to_json(event))}
             case Preview():
                 value = {"event": "preview", "step": event.step, "width": event.width, "height": event.height}
+            case Notice():
+                value = {"event": "notice", "text": event.text}
             case Finished():
                 info = engine_info(event.clip.request.settings.engine)
                 value = {
