@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from engine.engines import engine_info
 from engine.errors import MachineError, WeightsError
+from engine.memory.eight_bit import read_eight_bit
 from engine.memory.machine import look
 from engine.memory.placing import place
 from engine.memory.plan import Budget, Way
@@ -95,6 +96,8 @@ class EngineModel:
         return self._pipeline
 
     def _read_network(self, folder: Path) -> LumosXTransformer3DModel:
+        if self.way.eight_bit:
+            return read_eight_bit(folder, self.dtype)
         return LumosXTransformer3DModel.from_pretrained(folder, dtype=self.dtype).eval()
 
     def _new_pipeline(self, network: LumosXTransformer3DModel | None) -> LumosXPipeline:

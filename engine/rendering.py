@@ -232,6 +232,7 @@ def relations_of(settings: RenderSettings) -> Relations:
 def run_key(model: EngineModel, request: RenderRequest) -> str:
     """Names everything that a run's numbers depend on; a program or a machine that computes otherwise begins anew."""
     text = json.dumps([__version__, torch.__version__, model.digest, str(model.dtype), model.device.type])
+    text += " in eight bits" if model.way.eight_bit else ""
     return hashlib.sha256((text + json.dumps(to_json(request), sort_keys=True)).encode()).hexdigest()
 
 

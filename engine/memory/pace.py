@@ -82,4 +82,4 @@ class PaceBook:
 
 def _name(engine: str, device: str, way: Way) -> str:
     """What changes the pace: chunks and tiles hardly do, moving weights about does."""
-    return f"{engine} on {device}, {way.network}"
+    return f"{engine} on {device}, {way.network}{', eight bits' if way.eight_bit else ''}"

@@ -2,7 +2,8 @@
 
 Pure arithmetic from sizes, canvas, references and budget. Every way in which the engine can work is costed and
 predicted; of those that fit into the budget the quickest is the plan. So more memory never makes a render slower, and a
-plan never exceeds its budget. None of the ways changes the clip, but for the seams of a tiled VAE.
+plan never exceeds its budget. None of the ways changes the clip, but for the seams of a tiled VAE and, where nothing
+else fits, for weights in eight bits.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _VAE_ENCODE_VALUES = 13.0
 
 # Rough rates that put the ways in order, and are shown to nobody.
 _DISK_RATE, _BUS_RATE = 1e9, 1.2e10
-_CHUNK_COST, _TILE_COST, _STEP_COST = 0.01, 0.6, 1.0
+_CHUNK_COST, _TILE_COST = 0.01, 0.6
+_EIGHT_BIT_COST = 1000.0
+"""More than all else together: eight bits change every frame and are the last resort."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,8 @@ class Way:
     `network`: "resident" (on the device), "offload" (brought there for its turn, as a whole) or "streamed" (block by
     block); `stream_text`: the text encoder's layers are read from the disk one after the other; `text_on_card`;
     `let_go`: the network is dropped before decoding and read again for the next clip; `chunk_tokens`: tokens taken
-    together (0: all); `tiled`: the VAE decodes overlapping tiles, which is not exact.
+    together (0: all); `tiled`: the VAE decodes overlapping tiles, which is not exact; `eight_bit`: the network's
+    matrices are kept in eight bits, which is not exact either.
     """
 
     network: Network = "resident"
@@ -76,6 +80,7 @@ class Way:
     let_go: bool = False
     chunk_tokens: int = 0
     tiled: bool = False
+    eight_bit: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +179,8 @@ def all_plans(
     # Where the memory is one, moving parts about in it gains nothing.
     networks = networks or (NETWORKS if card else ("resident",))
     both = (False, True)
-    choices = product(networks, both, both if card else (False,), both, (0, CHUNK_TOKENS), both)
-    for network, stream, on_card, let_go, chunk, tiled in choices:
+    choices = product(networks, both, both if card else (False,), both, (0, CHUNK_TOKENS), both, both)
+    for network, stream, on_card, let_go, chunk, tiled, eight_bit in choices:
         way = Way(
             network=network,
             stream_text=stream,
@@ -183,6 +188,7 @@ def all_plans(
             let_go=let_go,
             chunk_tokens=chunk,
             tiled=tiled,
+            eight_bit=eight_bit,
         )
         if not (stream and card and not on_card) and not (let_go and (card or network != "resident")):
             yield predict(sizes, work, way, card=card)
@@ -190,6 +196,7 @@ def all_plans(
 
 def predict(sizes: ModelSizes, work: Work, way: Way, *, card: bool) -> MemoryPlan:
     """Peaks and cost of working in this way."""
+    sizes = sizes.in_eight_bits() if way.eight_bit else sizes
     held = sizes.network_bytes + sizes.vae_bytes
     moved = sizes.network_bytes * work.passes if way.network == "streamed" else 0
     around = sizes.network_bytes - sizes.blocks * sizes.block_bytes
@@ -277,5 +284,6 @@ def _cost(sizes: ModelSizes, work: Work, way: Way, moved: int) -> float:
         seconds += 4 * sizes.text_encoder_bytes / _BUS_RATE
     if way.let_go:
         seconds += sizes.network_bytes / _DISK_RATE
+    seconds += _EIGHT_BIT_COST * way.eight_bit
     seconds += _CHUNK_COST * work.steps * bool(way.chunk_tokens)
     return seconds + _TILE_COST * work.num_frames * bool(way.tiled)

@@ -134,6 +134,8 @@ def in_words(plan: MemoryPlan) -> tuple[str, ...]:
     lines = [f"{peaks}.", f"{text}; {network}{' until it is time to decode' if way.let_go else ''}."]
     if way.chunk_tokens:
         lines.append(f"Tokens are worked on {way.chunk_tokens} at a time.")
+    if way.eight_bit:
+        lines.append("The network's weights are kept in eight bits, which changes the clip a little.")
     if way.tiled:
         lines.append("Frames are decoded in overlapping tiles, which may differ a little from decoding them whole.")
     return tuple(lines)

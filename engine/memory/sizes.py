@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,17 @@ class ModelSizes:
     vae_channels: float
     patch_px: int = 16
     temporal_scale: int = 4
+
+    def in_eight_bits(self) -> ModelSizes:
+        """The same model with the matrices of its blocks in eight bits and a scale for each of their rows.
+
+        A block has eight square matrices for both attentions and two for its feed-forward.
+        """
+        values = self.width * (8 * self.width + 2 * self.ffn_width)
+        saved = values * (self.value_bytes - 1) - 4 * (9 * self.width + self.ffn_width)
+        return replace(
+            self, network_bytes=self.network_bytes - self.blocks * saved, block_bytes=self.block_bytes - saved
+        )
 
 
 PUBLISHED = ModelSizes(

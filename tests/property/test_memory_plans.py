@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import MachineError
-from engine.memory.plan import Budget, MemoryPlan, Work, all_plans, make_plan, smallest_budget
+from engine.memory.plan import Budget, MemoryPlan, Way, Work, all_plans, leaner, make_plan, predict, smallest_budget
 from engine.memory.sizes import PUBLISHED, ModelSizes
 
 GB = 10**9
@@ -70,6 +70,20 @@ def test_a_refusal_names_a_budget_that_works_and_nothing_less_does(
         need, had = getattr(least, part), getattr(budget, part)
         if had is not None and need > had:
             assert planned(sizes, work, dataclasses.replace(least, **{part: need - 1})) is None
+
+
+@given(WORKS, st.booleans(), st.sampled_from(["prompt", "references", "denoise", "decode"]))
+def test_stepping_down_always_takes_less_and_comes_to_an_end(work: Work, card: bool, stage: str) -> None:
+    def taken(way: Way) -> dict[str, int]:
+        peaks = predict(PUBLISHED, work, way, card=card).peaks
+        return {peak.stage: peak.card_bytes if card else peak.ram_bytes for peak in peaks}
+
+    way, steps = Way(text_on_card=card), 0
+    while (then := leaner(PUBLISHED, work, way, stage, card=card)) is not None:
+        assert taken(then)[stage] < taken(way)[stage]
+        assert all(taken(then)[each] <= taken(way)[each] for each in taken(way))
+        way, steps = then, steps + 1
+    assert steps < 72
 
 
 @given(WORKS, st.booleans())

@@ -134,4 +134,4 @@ def test_a_placement_by_name_is_kept_or_refused() -> None:
 def test_plans_before_there_are_files_have_the_published_sizes() -> None:
     assert sizes_of("lumosx") is PUBLISHED
     assert sizes_of("nano").value_bytes == 4
-    assert len(list(all_plans(PUBLISHED, FULL, card=True))) == 36
+    assert len(list(all_plans(PUBLISHED, FULL, card=True))) == 72
