@@ -57,7 +57,7 @@ def download(
     `InputError` (no such source), `Cancelled`.
     """
     if source is not None and not source.exists():
-        raise InputError(f"There is no {source}: check the path after --from.")
+        raise InputError(f"There is no {source}: check the path.")
     try:
         listing = hub.listing(wanted.repository)
     except WeightsError:
@@ -71,7 +71,7 @@ def download(
     own = {file.path: path for file in files if (path := _own_file(source, file)) is not None}
     if source is not None and not own:
         names = ", ".join(file.name for file in wanted.files)
-        raise InputError(f"{source} holds none of the published files ({names}): check the path after --from.")
+        raise InputError(f"{source} holds none of the published files ({names}): check the path.")
     if source is not None and source.is_dir() and len(own) == len(files) and not wanted.address:
         job.begin(sum(file.size_bytes for file in files))
         for file in files:
@@ -122,7 +122,7 @@ class _Job:
                 target.parent.mkdir(parents=True, exist_ok=True)
             if file.path in own:
                 self.check_own(file, own[file.path])
-                _link(own[file.path], target)
+                link(own[file.path], target)
             elif target.is_file() and self._matches(file, target, self._look):
                 # Whole, but not on record: the record was lost, or the program was stopped before writing it.
                 self._advance(file.size_bytes)
@@ -138,10 +138,10 @@ class _Job:
         if size != file.size_bytes:
             raise WeightsError(
                 f"{path} has {size} bytes, the published file {file.size_bytes}: it is truncated or another file, "
-                "take it away and run the same command again."
+                "take it away and try again."
             )
         if not self._matches(file, path, self._advance):
-            raise WeightsError(f"{path} is not the published file: take it away and run the same command again.")
+            raise WeightsError(f"{path} is not the published file: take it away and try again.")
 
     def _fetch(self, file: RemoteFile, target: Path) -> None:
         partial = self._partial(file)
@@ -155,7 +155,7 @@ class _Job:
             self._hub.fetch(self._wanted.repository, self._revision, file, partial, self._advance)
         if not self._matches(file, partial, self._look):
             partial.unlink(missing_ok=True)
-            raise WeightsError(f"{file.path} arrived damaged and was thrown away: run the same command again.")
+            raise WeightsError(f"{file.path} arrived damaged and was thrown away: try again.")
         with explained(target):
             os.replace(partial, target)
 
@@ -238,7 +238,7 @@ def _is_complete(wanted: CatalogueEntry, source: Path) -> bool:
     return source.is_dir() and all((source / part.name).exists() for part in wanted.files)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """Put the user's file in place without a second copy where the file system can do that."""
     target.unlink(missing_ok=True)
     try:
