@@ -47,7 +47,7 @@ def test_list_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert (lumosx["installed"], lumosx["repository"]) == (False, "Alibaba-DAMO-Academy/LumosX")
     assert "not installed" in lumosx["problem"]
     assert segment_anything["address"].startswith("https://dl.fbaipublicfiles.com/")
-    assert faces["non_commercial"] and not lumosx["non_commercial"]
+    assert (faces["non_commercial"], lumosx["non_commercial"]) == (True, False)
     assert {"vae.pth", "umt5-xxl/", "LumosX_models/"} < {file["name"] for file in lumosx["files"]}
 
 
