@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -111,7 +111,11 @@ class _Job:
         if self._wanted.address:  # used as they are
             check_space(self._folder, to_store, "The download")
         else:
-            check_space(self._folder, to_store + _converted_bytes(files), "The download with its one-time conversion")
+            check_space(
+                self._folder,
+                to_store + converted_bytes((file.path, file.size_bytes) for file in files),
+                "The download with its one-time conversion",
+            )
         self.begin(sum(file.size_bytes for file in files))
         self._done = self._total - sum(file.size_bytes for file in missing)
         with explained(self._folder):
@@ -254,10 +258,12 @@ def link(source: Path, target: Path) -> None:
             raise
 
 
-def _converted_bytes(files: tuple[RemoteFile, ...]) -> int:
-    """What the conversion will write, from above: everything again, but of the network one copy."""
-    network = sum(file.size_bytes for file in files if file.path.startswith("LumosX_models"))
-    return sum(file.size_bytes for file in files) - network + min(network, _CONVERTED_NETWORK_BYTES)
+def converted_bytes(files: Iterable[tuple[str, int]]) -> int:
+    """What the conversion of files of these paths and sizes will write, from above: everything again, but of the
+    network one copy."""
+    sizes = list(files)
+    network = sum(size for path, size in sizes if path.startswith("LumosX_models"))
+    return sum(size for _, size in sizes) - network + min(network, _CONVERTED_NETWORK_BYTES)
 
 
 def _size(path: Path) -> int:
@@ -284,6 +290,11 @@ def _recorded_files(folder: Path) -> dict[str, dict[str, Any]]:
     files = _read_record(folder).get("files")
     entries = cast("dict[str, object]", files) if isinstance(files, dict) else {}
     return {path: cast("dict[str, Any]", entry) for path, entry in entries.items() if isinstance(entry, dict)}
+
+
+def arrived_bytes(folder: Path) -> int:
+    """How much of a download that is not finished lies in `folder`, partial files included."""
+    return sum(_size(path) for path in folder.rglob("*") if path.name != DOWNLOAD_NAME) if folder.is_dir() else 0
 
 
 def _is_recorded(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from engine.errors import InputError, WeightsError
 from engine.events import Progress
 from engine.weights import checked
 from engine.weights.catalogue import CatalogueEntry, entry
-from engine.weights.download import ProgressCallback, download
+from engine.weights.download import ProgressCallback, arrived_bytes, converted_bytes, download
 from engine.weights.files import explained
 from engine.weights.hub import Hub, HuggingFaceHub, PublishedFiles
 from engine.weights.installed import damaged_files, download_folder, model_folder, status, verify
@@ -125,6 +125,28 @@ def remove_leftover(name: str) -> int:
     with explained(folder):
         shutil.rmtree(folder)
     return freed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What an installation takes: bytes to fetch in all, bytes of them that are here already, and the free bytes of
+    disk it wants at its fullest."""
+
+    download_bytes: int
+    arrived_bytes: int
+    disk_bytes: int
+
+
+def needs(name: str) -> Needs:
+    """What installing `name` would take now, by the catalogue's sizes; asks nobody."""
+    wanted = entry(name)
+    total = wanted.approximate_bytes
+    arrived = 0 if wanted.builtin else min(arrived_bytes(download_folder(name)), total)
+    if wanted.archive is not None:
+        kept = wanted.files[0].approximate_bytes
+    else:
+        kept = 0 if wanted.address else converted_bytes((one.name, one.approximate_bytes) for one in wanted.files)
+    return Needs(download_bytes=total, arrived_bytes=arrived, disk_bytes=total - arrived + kept)
 
 
 def hub_of(wanted: CatalogueEntry) -> Hub:

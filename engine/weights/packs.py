@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -116,7 +116,7 @@ def _write_checked(stream: IO[bytes], target: Path, file: CatalogueFile) -> bool
 
 
 @contextmanager
-def _zip_errors(archive: Path) -> Iterator[None]:
+def _zip_errors(archive: Path) -> Generator[None]:
     try:
         yield
     # What the library raises for damaged and unusual archives: a broken head, a broken stream, a password, a method.
