@@ -116,8 +116,8 @@ class ModelsDesk:
             "non_commercial": wanted.non_commercial,
             "builtin": wanted.builtin,
             "state": _state(now),
-            "problem": now.problem if now.folder.exists() else "",
-            "size": readable_size(now.size_bytes) if now.size_bytes else "",
+            "problem": now.problem if now.begun else "",
+            "size": readable_size(now.size_bytes) if now.size_bytes and now.begun else "",
             "source": source_of(wanted) if not wanted.builtin else "",
             "files": [f"{file.name}: {file.purpose}" for file in wanted.files],
             "sendable": bool(wanted.address),
@@ -168,7 +168,7 @@ class ModelsDesk:
 def _state(now: Installed) -> str:
     if not now.problem:
         return "installed"
-    return "damaged" if now.folder.exists() else "missing"
+    return "damaged" if now.begun else "missing"
 
 
 def _needs_view(wanted: CatalogueEntry, now: Installed) -> Json:

@@ -105,9 +105,10 @@ class PublishedFiles:
 
     def listing(self, repository: str) -> RemoteListing:
         """What the catalogue says; asks nobody."""
+        known = (*self._wanted.files, *filter(None, [self._wanted.archive]))
         files = tuple(
             RemoteFile(path=file.name, size_bytes=file.approximate_bytes, sha256=file.sha256, git_sha1=None)
-            for file in self._wanted.files
+            for file in known
         )
         return RemoteListing(revision="published", files=files)
 

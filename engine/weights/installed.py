@@ -33,12 +33,13 @@ _LUMOSX_REPAIR = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
     """State of one engine's weights: its model folder, the bytes it takes there, and why it cannot be used (empty: it
-    can)."""
+    can). `begun`: they have been whole before, so that a problem is damage."""
 
     name: str
     folder: Path
     size_bytes: int
     problem: str
+    begun: bool
 
 
 def locate(engine_name: str) -> Path:
@@ -95,7 +96,7 @@ def status(engine_name: str) -> Installed:
     except WeightsError as error:
         problem = str(error)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
-    return Installed(name=engine_name, folder=folder, size_bytes=size, problem=problem)
+    return Installed(name=engine_name, folder=folder, size_bytes=size, problem=problem, begun=_was_whole(entry(engine_name)))
 
 
 def verify(engine_name: str, on_bytes: Callable[[int], None] = lambda _: None) -> int:
@@ -185,7 +186,7 @@ def _recorded_digests(wanted: CatalogueEntry) -> dict[str, str]:
 
 def _installed_files(wanted: CatalogueEntry) -> Mapping[str, FileRecord]:
     folder = model_folder(wanted.name)
-    if not folder.exists():
+    if not folder.exists() or (wanted.address and not _was_whole(wanted)):
         own = f"`weights download {wanted.name} --from FILE`" if wanted.address else "`weights convert FOLDER`"
         raise WeightsError(
             f"The weights of {wanted.title} are not installed: run `python3 launcher.py weights download "
@@ -196,6 +197,19 @@ def _installed_files(wanted: CatalogueEntry) -> Mapping[str, FileRecord]:
         files = (there or list(wanted.files))[:1] if wanted.archive else wanted.files
         return {file.name: FileRecord(size_bytes=file.approximate_bytes, sha256=file.sha256 or "") for file in files}
     return _converted_files(folder)
+
+
+def _was_whole(wanted: CatalogueEntry) -> bool:
+    """Whether an installation was finished here once, whatever has become of its files."""
+    folder = model_folder(wanted.name)
+    if wanted.builtin:
+        return True
+    if wanted.address:  # a file gets its name once it is whole
+        return any((folder / file.name).exists() for file in wanted.files)
+    try:
+        return read_conversion(folder).complete
+    except WeightsError:
+        return (folder / CONVERSION_NAME).exists()
 
 
 def _converted_files(folder: Path) -> Mapping[str, FileRecord]:

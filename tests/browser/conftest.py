@@ -64,7 +64,7 @@ def supplied_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suppli
     hub = LoopbackHub("published/files", {PACK: contents[PACK], CUTTER: network})
     with serving(hub):
         write_catalogue(home, f"{hub.address}/{hub.repository}/resolve/main/", contents)
-        process, found = start_server(home, "--port", "8795", without=("HF_HUB_OFFLINE",))
+        process, found = start_server(home, "--port", "8795", without=("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
         yield Supplied(server=found, hub=hub, detector=detector, network=network)
         assert stop_server(process) == 0
 

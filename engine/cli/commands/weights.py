@@ -45,7 +45,7 @@ def _list(args: argparse.Namespace) -> None:
         print(f"  licence    {_licence(one)}")
         if not state.problem:
             print(f"  installed  {state.folder} ({readable_size(state.size_bytes)})")
-        elif state.folder.exists():
+        elif state.begun:
             print(f"  damaged    {state.problem}")
         else:
             print(f"  missing    {state.problem}")
