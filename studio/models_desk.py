@@ -19,6 +19,7 @@ from engine.weights import Installed, status
 from engine.weights.catalogue import CatalogueEntry, entries, entry
 from engine.weights.files import readable_size
 from engine.weights.install import Needs, leftover, needs, refuse_unaccepted, source_of
+from engine.weights.installed import broken_names
 from studio.errands import Errand
 
 Json = dict[str, Any]
@@ -32,6 +33,7 @@ _ELSEWHERE = "Models are managed on the machine that the studio runs on; open it
 _BUSY = "Something is being done with these files already; stop it first, or wait."
 _KINDS = frozenset({"install", "repair", "check", "remove", "remove_leftover"})
 _STAGES = {"download": "Downloading", "check": "Checking", "convert": "Converting"}
+_BROKEN = "Missing or damaged: {file}{others}. Repair brings only what is needed, everything else stays."
 _DONE = {
     "install": "Installed.",
     "repair": "Whole again.",
@@ -116,14 +118,14 @@ class ModelsDesk:
             "non_commercial": wanted.non_commercial,
             "builtin": wanted.builtin,
             "state": _state(now),
-            "problem": now.problem if now.begun else "",
+            "problem": _problem(wanted, now),
             "size": readable_size(now.size_bytes) if now.size_bytes and now.begun else "",
             "source": source_of(wanted) if not wanted.builtin else "",
             "files": [f"{file.name}: {file.purpose}" for file in wanted.files],
             "sendable": bool(wanted.address),
             "leftover": readable_size(_size(spare)) if spare else "",
             **_needs_view(wanted, now),
-            **_errand_view(errand),
+            **_errand_view(errand, damaged=_state(now) == "damaged"),
         }
 
     def _do(self, message: Json) -> Json:
@@ -171,6 +173,17 @@ def _state(now: Installed) -> str:
     return "damaged" if now.begun else "missing"
 
 
+def _problem(wanted: CatalogueEntry, now: Installed) -> str:
+    """Say what is wrong with something that was whole once, and what helps on this page."""
+    if _state(now) != "damaged":
+        return ""
+    names = broken_names(wanted.name)
+    if wanted.builtin or not names:
+        return now.problem
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return _BROKEN.format(file=names[0], others=others)
+
+
 def _needs_view(wanted: CatalogueEntry, now: Installed) -> Json:
     if wanted.builtin or not now.problem:
         return {"download": "", "arrived": "", "disk": "", "enough": True}
@@ -183,7 +196,7 @@ def _needs_view(wanted: CatalogueEntry, now: Installed) -> Json:
     }
 
 
-def _errand_view(errand: Errand | None) -> Json:
+def _errand_view(errand: Errand | None, *, damaged: bool) -> Json:
     if errand is None:
         return {"errand": None, "said": "", "fault": ""}
     if errand.running:
@@ -207,7 +220,9 @@ def _errand_view(errand: Errand | None) -> Json:
         said = "Stopped. What has arrived is kept; Download goes on from there."
     elif outcome.get("done", {}).get("verified") is False:
         said = "Installed from your files, without comparing them with the published ones: the hub is out of reach."
-    return {"errand": None, "said": said, "fault": str(outcome.get("error", ""))}
+    # what a check has found is the problem that the model is shown with
+    fault = "" if errand.kind == "check" and damaged else str(outcome.get("error", ""))
+    return {"errand": None, "said": said, "fault": fault}
 
 
 def _free_bytes(folder: Path) -> int:

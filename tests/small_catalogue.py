@@ -43,7 +43,7 @@ def use() -> None:
     if path.is_file():
         known: dict[str, Any] = json.loads(path.read_text())
         entries = tuple(_changed(entry, known) for entry in catalogue.entries())
-        vars(catalogue)["_ENTRIES"] = entries
+        catalogue.__dict__.update(_ENTRIES=entries)
 
 
 def _changed(entry: catalogue.CatalogueEntry, known: dict[str, Any]) -> catalogue.CatalogueEntry:

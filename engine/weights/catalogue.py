@@ -74,7 +74,7 @@ _ENTRIES = (
     CatalogueEntry(
         name="lumosx",
         title="LumosX 1.3B",
-        purpose="The published model; wants a graphics card.",
+        purpose="The published model: real people in real places; wants a graphics card.",
         licence="Apache-2.0",
         licence_note="As stated by its model card.",
         repository="Alibaba-DAMO-Academy/LumosX",
@@ -110,7 +110,7 @@ _ENTRIES = (
         title="InsightFace face detector",
         purpose="Finds the faces in dropped photographs, also several in one; optional, a box can be drawn by hand.",
         licence="Non-commercial research only",
-        licence_note="InsightFace gives its models away for non-commercial research purposes only.",
+        licence_note="That is what InsightFace says of all its models.",
         licence_link="https://github.com/deepinsight/insightface/tree/master/model_zoo",
         non_commercial=True,
         repository="",

@@ -26,12 +26,16 @@ def damage(path: Path, repair: str) -> WeightsError:
     return WeightsError(f"{path} is damaged: {repair}.")
 
 
-def refuse_damaged(paths: Iterable[Path], repair: str) -> None:
-    """Raise `WeightsError` for the first file that a reading has found damaged and that is still the same file."""
+def marked_damaged(paths: Iterable[Path]) -> list[Path]:
+    """Those files that a reading has found damaged and that are still the same files."""
     known = _remembered()
-    for path in paths:
-        if str(path) in known and known[str(path)] == _seen(path, _DAMAGED):
-            raise damage(path, repair)
+    return [path for path in paths if str(path) in known and known[str(path)] == _seen(path, _DAMAGED)]
+
+
+def refuse_damaged(paths: Iterable[Path], repair: str) -> None:
+    """Raise `WeightsError` for the first of `marked_damaged`."""
+    for path in marked_damaged(paths):
+        raise damage(path, repair)
 
 
 def read_changed(digests: Mapping[Path, str], repair: str) -> None:

@@ -39,7 +39,7 @@ class Installed:
     folder: Path
     size_bytes: int
     problem: str
-    begun: bool
+    begun: bool = True
 
 
 def locate(engine_name: str) -> Path:
@@ -96,7 +96,9 @@ def status(engine_name: str) -> Installed:
     except WeightsError as error:
         problem = str(error)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
-    return Installed(name=engine_name, folder=folder, size_bytes=size, problem=problem, begun=_was_whole(entry(engine_name)))
+    return Installed(
+        name=engine_name, folder=folder, size_bytes=size, problem=problem, begun=_was_whole(entry(engine_name))
+    )
 
 
 def verify(engine_name: str, on_bytes: Callable[[int], None] = lambda _: None) -> int:
@@ -120,6 +122,26 @@ def damaged_files(engine_name: str, on_bytes: Callable[[int], None] = lambda _: 
     folder, wanted = model_folder(engine_name), entry(engine_name)
     digests = {folder / name: digest for name, digest in _recorded_digests(wanted).items()}
     return checked.read_all(digests, on_bytes)
+
+
+def broken_names(engine_name: str) -> list[str]:
+    """Files of an engine, by their path in its folder, that are known to be missing or damaged; reads none of them.
+
+    Empty where there is no record of what should be there.
+    """
+    folder, wanted = model_folder(engine_name), entry(engine_name)
+    try:
+        sizes = {} if wanted.builtin else {name: one.size_bytes for name, one in _installed_files(wanted).items()}
+        names = list(_recorded_digests(wanted))
+    except WeightsError:
+        return []
+    marked = checked.marked_damaged(folder / name for name in names)
+    states = {name: state_of(folder / name) for name in names}
+    return [
+        name
+        for name, state in states.items()
+        if state is None or state.st_size != sizes.get(name, state.st_size) or folder / name in marked
+    ]
 
 
 def remove(engine_name: str) -> int:

@@ -19,6 +19,7 @@ const MODELS_WORDS = {
   notNow: "Not now",
   use: "Use it",
   send: "Choose a file to copy…",
+  sent: "File to copy",
   stop: "Stop",
   stopping: "Stopping…",
   sure: "Remove it",
@@ -118,11 +119,11 @@ function modelRow(name, tell, look) {
   const make = (text, run, kind) => h("button", { type: "button", class: kind || "small", onclick: run }, text);
   const download = make(words.download, () => openPanel("download"));
   const own = make(words.own, () => openPanel("own"));
-  const repair = make(words.repair, () => doing({ do: "models_do", name, kind: "repair" }));
+  const repair = make(words.repair, () => doing({ do: "models_do", name, kind: "repair" }), "small strong");
   const check = make(words.check, () => doing({ do: "models_do", name, kind: "check" }));
   const remove = make(words.remove, () => openPanel("remove"));
   const leftover = make("", () => doing({ do: "models_do", name, kind: "remove_leftover" }));
-  const acts = h("div", { class: "acts" }, download, own, repair, check, leftover, remove);
+  const acts = h("div", { class: "acts" }, repair, download, own, check, leftover, remove);
   const panel = h("div", { class: "model-panel", hidden: true });
   const node = h(
     "li",
@@ -173,7 +174,6 @@ function modelRow(name, tell, look) {
       panel,
       h("p", {}, `${model.download} from ${model.source}${model.arrived ? `; ${model.arrived} of it are here already` : ""}.`),
       h("p", { class: model.enough ? "" : "notice" }, `Needs ${model.disk} of disk until it is ready; ${desk.free} are free.`),
-      h("p", {}, `Licence: ${model.licence}. ${model.licence_note}`),
       accept.node,
       h("div", { class: "dialog-buttons" }, cancel, start),
     );
@@ -182,7 +182,7 @@ function modelRow(name, tell, look) {
   function fillOwn(cancel) {
     const path = h("input", { type: "text", autocomplete: "off", spellcheck: false, "aria-label": words.path, placeholder: words.path });
     const use = make(words.use, null, "main");
-    const picker = h("input", { type: "file", class: "visually-hidden", tabIndex: -1, "aria-label": words.send });
+    const picker = h("input", { type: "file", class: "visually-hidden", tabIndex: -1, "aria-label": words.sent });
     const send = model.sendable ? make(words.send, () => picker.click(), " ") : null;
     const accept = acceptance([use, ...(send ? [send] : [])]);
     use.addEventListener("click", () => begin({ path: path.value }, accept));
@@ -263,9 +263,9 @@ function modelRow(name, tell, look) {
       node.dataset.state = busy ? "busy" : model.state;
       write(title, model.title);
       write(state, busy ? words.busy : model.builtin && model.state === "installed" ? words.builtin : words[model.state]);
-      state.className = `tag ${busy ? "busy" : model.state}`;
+      state.className = `tag ${busy ? "working" : model.state}`;
       write(purpose, model.purpose);
-      const sizes = [model.size && `${model.size} on this machine`, model.download && `${model.download} to download`];
+      const sizes = [model.size && `${model.size} on this machine`, model.state === "missing" && `${model.download} to download`];
       write(facts, [...sizes, model.leftover && `${model.leftover} of downloaded files are no longer needed`].filter(Boolean).join(" · "));
       facts.hidden = !facts.textContent;
       const text = `Licence: ${model.licence}. ${model.licence_note}`;

@@ -131,7 +131,7 @@ def test_a_damaged_file_is_found_and_only_it_is_fetched_again(page: Page, suppli
     (supplied.models / SAM / CUTTER).write_bytes(bytes(len(supplied.network)))  # of the right size
     state(sam, "Installed")
     press(sam, "Check")
-    expect(sam).to_contain_text(f"{CUTTER} is damaged: press Repair")
+    expect(sam).to_contain_text(f"Missing or damaged: {CUTTER}. Repair brings only what is needed")
     state(sam, "Damaged")
     expect(page.get_by_role("button", name="Models: one is damaged", include_hidden=True)).to_be_attached()
     press(faces, "Check")

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -240,19 +240,10 @@ def test_the_usual_proxy_variables_are_respected(hub: LoopbackHub, home: Path) -
 
 def test_a_mirror_is_used_instead_of_the_publisher(hub: LoopbackHub, home: Path) -> None:
     write_catalogue(home, "http://127.0.0.1:9/", {CUTTER: NETWORK})
-    hub.repository = f"m/{SAM}"
-    hub.content = {f"{CUTTER}": NETWORK}
-    mirror = f"{hub.address}/mirror"
-    original = hub.RequestHandlerClass
-
-    class Mirror(original):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
-        def do_GET(self) -> None:
-            self.path = self.path.replace(f"/mirror/{SAM}/", f"/m/{SAM}/resolve/main/")
-            super().do_GET()
-
-    hub.RequestHandlerClass = Mirror
+    hub.content = {f"{SAM}/{CUTTER}": NETWORK}
+    mirror = f"{hub.address}/{hub.repository}/resolve/main"
     assert "done" in _errand({"do": "install", "name": SAM}, LUMOSX_WEIGHTS_MIRROR=mirror)
-    assert hub.requests == [(CUTTER, 0)]
+    assert hub.requests == [(f"{SAM}/{CUTTER}", 0)]
 
 
 def _errand(errand: dict[str, Any], **variables: str) -> dict[str, Any]:
@@ -262,7 +253,7 @@ def _errand(errand: dict[str, Any], **variables: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def started(errand: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+def started(errand: dict[str, Any]) -> Generator[subprocess.Popen[str]]:
     """An errand's process with its input left open."""
     process = start_process([sys.executable, "-m", "tests.small_errand"])
     assert process.stdin is not None
