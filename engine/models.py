@@ -32,7 +32,7 @@ from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.paths import cache_dir
 from engine.prompt_text import clean_prompt
-from engine.weights import locate, weights_digest
+from engine.weights import locate, locate_whole, weights_digest
 
 _Component = TypeVar("_Component")
 
@@ -46,7 +46,7 @@ class EngineModel:
         self.device = device
         self.builtin = info.builtin
         self.text_tokens, self._padded_tokens = info.text_tokens, info.padded_tokens
-        self.folder = locate(engine)
+        self.folder = locate_whole(engine)
         self.digest = weights_digest(engine)
         self.dtype = compute_dtype(device, builtin=info.builtin)
         self.way = way

@@ -31,6 +31,11 @@ def cache_dir() -> Path:
     return data_home() / "cache"
 
 
+def notices_file() -> Path:
+    """Which of the sentences that are said once have been put away."""
+    return data_home() / "notices.json"
+
+
 def jobs_file() -> Path:
     """The studio's queue of renders."""
     return data_home() / "studio.sqlite3"

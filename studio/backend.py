@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.errors import WeightsError
+from engine.faces.process import FaceProgram, installed_finder
 from engine.masks.process import CutterProgram
 from engine.masks.programs import installed_cutters
 from engine.weights import locate
@@ -15,11 +16,15 @@ from studio.running import RenderEngine
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """`make_engine` is called in the worker thread. `missing_weights` answers with the sentence that says how to get an
-    engine's weights, None where they are installed. `cutters` are those that can be used, the best first."""
+    engine's weights, None where they are installed. `cutters` are those that can be used, the best first;
+    `face_finder` finds faces, None where there is no detector. `errands` is the module of the process that installs
+    weights."""
 
     make_engine: Callable[[], RenderEngine]
     missing_weights: Callable[[str], str | None]
     cutters: Callable[[], tuple[CutterProgram, ...]] = installed_cutters
+    face_finder: Callable[[], FaceProgram | None] = installed_finder
+    errands: str = "engine.weights.errand"
 
 
 def installed_backend() -> Backend:

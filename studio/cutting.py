@@ -24,7 +24,8 @@ _INCOMPLETE = "The page sent an incomplete message; reload it."
 _NEWS_S = 4.0
 _MOST_PAGES = 64
 INSTALL_NOTE = (
-    "One click often does with Segment Anything: python3 launcher.py weights download segment-anything (375 MB)."
+    "One click often does with Segment Anything (375 MB): get it under Models at the top of the page, or with "
+    "python3 launcher.py weights download segment-anything."
 )
 
 

@@ -1,4 +1,5 @@
-"""What a look at the pictures says: too small, blurred. Advice only, nothing here keeps a scene from rendering."""
+"""What a look at the pictures says: too small, blurred, turned. Advice only: nothing here keeps a scene
+from rendering."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import UserError
+from engine.faces.found import face_in, is_tilted, looks_away
+from engine.faces.kept import known_faces
 from engine.pictures import PictureStore
 from engine.scene import Reference, Role
 from studio.framing import mask_frame, picture_size
@@ -42,8 +45,24 @@ def picture_advice(pictures: PictureStore, reference: Reference) -> str:
         return f"The face is only {facts.width} × {facts.height} px; from {2 * SMALL_FACE_PX} px on it is told better."
     if reference.role is not Role.face and max(facts.width, facts.height) < SMALL_PX:
         return f"Only {facts.width} × {facts.height} px: a larger picture keeps more of it."
+    if reference.role is Role.face and (turned := _turned(pictures, reference.image, reference.mask)):
+        return turned
     if reference.role is not Role.background and facts.sharpness < BLURRED_BELOW:
         return "This picture looks blurred; a sharper one keeps more of it."
+    return ""
+
+
+def _turned(pictures: PictureStore, image: str, mask: str | None) -> str:
+    """Say that a face looks away or lies on its side; "" where no detector has looked at the picture."""
+    faces = known_faces(image)
+    if not faces:
+        return ""
+    width, height = picture_size(pictures, image)
+    face = face_in((0, 0, width, height) if mask is None else mask_frame(pictures, mask), faces)
+    if face is not None and looks_away(face):
+        return "This face is turned to the side; one that looks at the camera is kept better."
+    if face is not None and is_tilted(face):
+        return "This head is tilted a lot; an upright one is kept better."
     return ""
 
 

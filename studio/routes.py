@@ -29,6 +29,7 @@ from engine.masks.kept import view_path
 from engine.picture_decoding import ENDINGS, MAX_FILE_BYTES, too_many_bytes
 from engine.pictures import PictureStore
 from studio.instance import ANY_HOST, HELLO, hello
+from studio.models_desk import UPLOAD_BYTES, ModelsDesk
 from studio.thumbnails import thumbnail
 
 _log = logging.getLogger(__name__)
@@ -59,10 +60,12 @@ def routes(
     read_folder: FolderReader,
     receive_picture: PictureReceiver,
     ask: Callable[[Any], dict[str, Any]],
+    models: ModelsDesk,
 ) -> list[Route]:
     """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in.
 
-    `receive_picture(data, name)` does so for a picture, `ask` for a last message of a page that is being closed.
+    `receive_picture(data, name)` does so for a picture, `ask` for a last
+    message of a page that is being closed, `models` for a file of weights.
     """
 
     def greet(_request: Request) -> Response:
@@ -120,6 +123,18 @@ def routes(
             return JSONResponse({"error": str(too_many_bytes(name))})
         return JSONResponse(await run_in_threadpool(receive_picture, data, name))
 
+    async def weights(request: Request) -> Response:
+        name, file = request.query_params.get("name", ""), request.query_params.get("file", "")
+        accepted = request.query_params.get("accepted") == "true"
+        try:
+            place = models.upload_place(name, file)
+            await _write_body(request, place, UPLOAD_BYTES)
+            return JSONResponse(await run_in_threadpool(models.take_upload, name, place, accepted=accepted))
+        except UserError as error:
+            return JSONResponse({"error": str(error)})
+        except ClientDisconnect:  # the page went away half-way
+            return Response(status_code=400)
+
     async def last_words(request: Request) -> Response:
         # a page that is being closed can only leave a message, not wait for an answer
         data = await _body(request, _MAX_LAST_WORDS_BYTES)
@@ -139,6 +154,7 @@ def routes(
         Route("/studio/export/{name}", media(exports)),
         Route("/studio/folder", folder, methods=["POST"]),
         Route("/studio/pictures", receive, methods=["POST"]),
+        Route("/studio/weights", weights, methods=["POST"]),
         Route("/studio/draft", last_words, methods=["POST"]),
     ]
 
@@ -191,6 +207,25 @@ async def _body(request: Request, most_bytes: int) -> bytes | None:
         else:
             parts.clear()
     return b"".join(parts) if size <= most_bytes else None
+
+
+async def _write_body(request: Request, path: Path, most_bytes: int) -> None:
+    """Write what is sent to a file, whole or not at all. Raises `InputError` if it is too much, `OutputError`."""
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or int(length) > most_bytes:
+        raise InputError(
+            f"The file is too large to be sent; up to {most_bytes // 2**20} MB can be. Type its path instead."
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as out:
+            async for part in request.stream():
+                await run_in_threadpool(out.write, part)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise output_error(error, path) from error
+        raise
 
 
 async def _receive_folder(request: Request, read_folder: FolderReader) -> dict[str, Any]:

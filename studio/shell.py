@@ -9,17 +9,20 @@ from typing import Any
 import gradio as gr
 
 from engine.errors import MachineError
-from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, pictures_dir
+from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, notices_file, pictures_dir
 from engine.pictures import PictureStore
 from studio.backend import Backend
 from studio.cutting import Cutting
 from studio.desk import Desk
 from studio.drafts import DraftBook
 from studio.forecast import answer_forecast
+from studio.face_finding import FaceFinding
 from studio.formats import FORMATS, save_as
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
+from studio.models_desk import ModelsDesk
+from studio.notices import Notices
 from studio.routes import middleware, routes
 from studio.theme import script, style, theme
 
@@ -36,6 +39,8 @@ class Shell:
         self._pictures = PictureStore(pictures_dir())
         self._queue = JobQueue(backend.make_engine, self._pictures, clips_dir, JobStore(jobs_file()))
         self._cutting = Cutting(backend.cutters, self._pictures)
+        self._finding = FaceFinding(backend.face_finder, self._pictures)
+        self._models = ModelsDesk(local=host in _LOOPBACK, module=backend.errands)
         self._desk = Desk(
             queue=self._queue,
             library=Library(self._pictures),
@@ -45,7 +50,13 @@ class Shell:
             missing_weights=backend.missing_weights,
             save=save_export,
             formats=FORMATS,
-            more={**self._cutting.answers, "forecast": answer_forecast},
+            more={
+                **self._cutting.answers,
+                "forecast": answer_forecast,
+                **self._finding.answers,
+                **self._models.answers,
+                **Notices(notices_file()).answers,
+            },
         )
         self._blocks = page(self._desk.ask)
 
@@ -68,6 +79,8 @@ class Shell:
         """Stop what renders, to go on at the next start; wait for the worker, stop the server."""
         self._queue.close()
         self._cutting.close()
+        self._finding.close()
+        self._models.close()
         self._blocks.close(verbose=False)
 
     def _launch(self, port: int) -> None:
@@ -80,6 +93,7 @@ class Shell:
                 read_folder=self._desk.read_folder,
                 receive_picture=self._desk.receive_picture,
                 ask=self._desk.ask,
+                models=self._models,
             ),
             "middleware": middleware(self._host),
             "openapi_url": None,

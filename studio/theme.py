@@ -8,8 +8,8 @@ from gradio import themes
 
 WEB = Path(__file__).parent / "web"
 PARTS = (
-    "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop", "facebox",
-    "prompt", "presets", "scene", "settings", "queue", "run", "clips", "page",
+    "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop", "faces",
+    "facebox", "prompt", "presets", "scene", "settings", "queue", "run", "clips", "models", "page",
 )  # fmt: skip
 """The scripts, in the order in which they build on one another."""
 
@@ -26,7 +26,9 @@ def theme() -> themes.Base:
 
 def style() -> str:
     """Return the page's style sheet: its parts in order."""
-    return "\n".join((WEB / f"{part}.css").read_text(encoding="utf-8") for part in ("page", "board", "cutter"))
+    return "\n".join(
+        (WEB / f"{part}.css").read_text(encoding="utf-8") for part in ("page", "board", "cutter", "models")
+    )
 
 
 def script() -> str:

@@ -187,7 +187,7 @@ def _parity(commands: _Commands[_Parser]) -> None:
 
 
 def _weights(commands: _Commands[_Parser]) -> None:
-    actions = _parts(_add(commands, "weights", "list, fetch, convert, verify or remove model files"), "ACTION")
+    actions = _parts(_add(commands, "weights", "list, fetch, convert, verify, repair or remove model files"), "ACTION")
     part = _add(actions, "list", "what there is, its size, its licence, and what is installed")
     part.add_argument("--json", action="store_true", help="one JSON document for machines")
     part = _add(actions, "download", "fetch model files; goes on where it was interrupted")
@@ -195,11 +195,14 @@ def _weights(commands: _Commands[_Parser]) -> None:
     part.add_argument(
         "--from", dest="source", type=_path, metavar="PATH", help="use files that are already on this machine"
     )
+    part.add_argument("--accept-licence", action="store_true", help="accept a licence for non-commercial research only")
     part = _add(actions, "convert", "turn the published bundle into a folder the engine loads")
     part.add_argument("source", type=_path, metavar="SOURCE", help="folder of the published bundle")
     part.add_argument("--out", type=_path, metavar="DIR", help="folder to write (default: where the engine looks)")
     part = _add(actions, "verify", "compare installed files with their recorded digests")
     part.add_argument("name", type=_text, nargs="?", metavar="NAME", help="which (default: all)")
+    part = _add(actions, "repair", "read installed files and bring the damaged ones again, only these")
+    part.add_argument("name", type=_text, nargs="?", metavar="NAME", help="which (default: the published LumosX)")
     part = _add(actions, "remove", "delete installed model files")
     part.add_argument("name", type=_text, metavar="NAME", help="which")
     part.add_argument("--yes", action="store_true", help="do not ask")

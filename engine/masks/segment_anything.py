@@ -29,7 +29,7 @@ from engine.files import write_atomically
 from engine.masks.cutter import Guess, Prompts, SoftArray
 from engine.masks.kept import embedding_path, trim
 from engine.pictures import PictureId, RgbArray
-from engine.weights import locate, weights_digest
+from engine.weights import locate_whole, weights_digest
 from engine.weights.pickles import load_tensors
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def installed_network() -> Network:
     Raises:
         WeightsError: they are missing or damaged.
     """
-    predictor = load_predictor(locate("segment-anything") / _FILE)
+    predictor = load_predictor(locate_whole("segment-anything") / _FILE)
     if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > _CARD_BYTES:
         predictor.model.to("cuda")
     return Network(predictor=predictor, weights=installed_weights())

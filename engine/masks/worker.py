@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import os
 import sys
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from engine.errors import InputError, PictureError, UserError
+from engine.asking import answered, serve
+from engine.errors import InputError, PictureError
 from engine.files import write_atomically
 from engine.masks.cutter import BoolArray, Cutter
 from engine.masks.gestures import Gestures, parse_gestures
@@ -55,12 +53,7 @@ class Worker:
 
     def answer(self, question: Json) -> Json:
         """Return the answer; `{"error": sentence}` for a user's mistake, `{"fault": text}` for one of the program."""
-        try:
-            return self._answers[str(question["do"])](question)
-        except UserError as error:
-            return {"error": str(error), "kind": type(error).__name__}
-        except Exception:
-            return {"fault": traceback.format_exc()}
+        return answered(lambda asked: self._answers[str(asked["do"])](asked), question)
 
     def _look(self, question: Json) -> Json:
         """Open a picture: its size, its view on disk, whether `prepare` will be quick."""
@@ -150,22 +143,9 @@ def _data(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def serve(cutter: Cutter, pictures: PictureStore, questions: TextIO, answers: TextIO) -> None:
-    """Answer line by line until the questions end."""
-    worker = Worker(cutter, pictures)
-    for line in questions:
-        answers.write(json.dumps(worker.answer(json.loads(line))) + "\n")
-        answers.flush()
-
-
 def run(cutter: Cutter, pictures: Path) -> int:
-    """Serve on the process's own input and output; whatever libraries print goes to the error output."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
-    with questions, answers:
-        serve(cutter, PictureStore(pictures), questions, answers)
-    return 0
+    """Serve on the process's own input and output until the questions end."""
+    return serve(Worker(cutter, PictureStore(pictures)).answer)
 
 
 def make_cutter(name: str) -> Cutter:

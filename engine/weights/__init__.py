@@ -5,6 +5,15 @@ This face loads no torch; reading and converting checkpoints is in `checkpoints`
 
 from __future__ import annotations
 
-from engine.weights.installed import Installed, locate, model_folder, remove, status, verify, weights_digest
+from engine.weights.installed import (
+    Installed,
+    locate,
+    locate_whole,
+    model_folder,
+    remove,
+    status,
+    verify,
+    weights_digest,
+)
 
-__all__ = ["Installed", "locate", "model_folder", "remove", "status", "verify", "weights_digest"]
+__all__ = ["Installed", "locate", "locate_whole", "model_folder", "remove", "status", "verify", "weights_digest"]

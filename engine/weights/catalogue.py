@@ -29,7 +29,12 @@ class CatalogueFile:
 class CatalogueEntry:
     """The weights of one engine, or of a helper. `repository` is its Hugging Face name; `address` is where its
     publisher keeps the files instead, which are then used as they are. Both are empty for weights that come with the
-    program."""
+    program.
+
+    `archive` is what the publisher packs `files[0]` in: it is fetched, unpacked and thrown away. Then any one of
+    `files` is enough, so that whoever has another of the same kind need not fetch anything.
+    `non_commercial` weights are fetched only for somebody who has accepted the licence.
+    """
 
     name: str
     title: str
@@ -39,6 +44,9 @@ class CatalogueEntry:
     repository: str
     files: tuple[CatalogueFile, ...]
     address: str = ""
+    archive: CatalogueFile | None = None
+    non_commercial: bool = False
+    licence_link: str = ""
 
     @property
     def builtin(self) -> bool:
@@ -48,6 +56,8 @@ class CatalogueEntry:
     @property
     def approximate_bytes(self) -> int:
         """Size of the download."""
+        if self.archive is not None:
+            return self.archive.approximate_bytes
         return sum(file.approximate_bytes for file in self.files)
 
 
@@ -64,7 +74,7 @@ _ENTRIES = (
     CatalogueEntry(
         name="lumosx",
         title="LumosX 1.3B",
-        purpose="The published model; wants a graphics card.",
+        purpose="The published model: real people in real places; wants a graphics card.",
         licence="Apache-2.0",
         licence_note="As stated by its model card.",
         repository="Alibaba-DAMO-Academy/LumosX",
@@ -92,6 +102,37 @@ _ENTRIES = (
                 purpose="the network",
                 approximate_bytes=375_042_383,
                 sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+            ),
+        ),
+    ),
+    CatalogueEntry(
+        name="face-detection",
+        title="InsightFace face detector",
+        purpose="Finds the faces in dropped photographs, also several in one; optional, a box can be drawn by hand.",
+        licence="Non-commercial research only",
+        licence_note="That is what InsightFace says of all its models.",
+        licence_link="https://github.com/deepinsight/insightface/tree/master/model_zoo",
+        non_commercial=True,
+        repository="",
+        address="https://github.com/deepinsight/insightface/releases/download/v0.7/",
+        archive=CatalogueFile(
+            name="buffalo_sc.zip",
+            purpose="InsightFace's smallest model pack",
+            approximate_bytes=14_969_382,
+            sha256="57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72",
+        ),
+        files=(
+            CatalogueFile(
+                name="det_500m.onnx",
+                purpose="the detector",
+                approximate_bytes=2_524_817,
+                sha256="5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a",
+            ),
+            CatalogueFile(
+                name="det_10g.onnx",
+                purpose="the larger detector of the pack buffalo_l, used where you have it",
+                approximate_bytes=16_923_827,
+                sha256="5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
             ),
         ),
     ),

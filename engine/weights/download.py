@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -57,7 +57,7 @@ def download(
     `InputError` (no such source), `Cancelled`.
     """
     if source is not None and not source.exists():
-        raise InputError(f"There is no {source}: check the path after --from.")
+        raise InputError(f"There is no {source}: check the path.")
     try:
         listing = hub.listing(wanted.repository)
     except WeightsError:
@@ -71,7 +71,7 @@ def download(
     own = {file.path: path for file in files if (path := _own_file(source, file)) is not None}
     if source is not None and not own:
         names = ", ".join(file.name for file in wanted.files)
-        raise InputError(f"{source} holds none of the published files ({names}): check the path after --from.")
+        raise InputError(f"{source} holds none of the published files ({names}): check the path.")
     if source is not None and source.is_dir() and len(own) == len(files) and not wanted.address:
         job.begin(sum(file.size_bytes for file in files))
         for file in files:
@@ -111,7 +111,11 @@ class _Job:
         if self._wanted.address:  # used as they are
             check_space(self._folder, to_store, "The download")
         else:
-            check_space(self._folder, to_store + _converted_bytes(files), "The download with its one-time conversion")
+            check_space(
+                self._folder,
+                to_store + converted_bytes((file.path, file.size_bytes) for file in files),
+                "The download with its one-time conversion",
+            )
         self.begin(sum(file.size_bytes for file in files))
         self._done = self._total - sum(file.size_bytes for file in missing)
         with explained(self._folder):
@@ -122,7 +126,7 @@ class _Job:
                 target.parent.mkdir(parents=True, exist_ok=True)
             if file.path in own:
                 self.check_own(file, own[file.path])
-                _link(own[file.path], target)
+                link(own[file.path], target)
             elif target.is_file() and self._matches(file, target, self._look):
                 # Whole, but not on record: the record was lost, or the program was stopped before writing it.
                 self._advance(file.size_bytes)
@@ -138,10 +142,10 @@ class _Job:
         if size != file.size_bytes:
             raise WeightsError(
                 f"{path} has {size} bytes, the published file {file.size_bytes}: it is truncated or another file, "
-                "take it away and run the same command again."
+                "take it away and try again."
             )
         if not self._matches(file, path, self._advance):
-            raise WeightsError(f"{path} is not the published file: take it away and run the same command again.")
+            raise WeightsError(f"{path} is not the published file: take it away and try again.")
 
     def _fetch(self, file: RemoteFile, target: Path) -> None:
         partial = self._partial(file)
@@ -155,7 +159,7 @@ class _Job:
             self._hub.fetch(self._wanted.repository, self._revision, file, partial, self._advance)
         if not self._matches(file, partial, self._look):
             partial.unlink(missing_ok=True)
-            raise WeightsError(f"{file.path} arrived damaged and was thrown away: run the same command again.")
+            raise WeightsError(f"{file.path} arrived damaged and was thrown away: try again.")
         with explained(target):
             os.replace(partial, target)
 
@@ -238,7 +242,7 @@ def _is_complete(wanted: CatalogueEntry, source: Path) -> bool:
     return source.is_dir() and all((source / part.name).exists() for part in wanted.files)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """Put the user's file in place without a second copy where the file system can do that."""
     target.unlink(missing_ok=True)
     try:
@@ -254,10 +258,12 @@ def _link(source: Path, target: Path) -> None:
             raise
 
 
-def _converted_bytes(files: tuple[RemoteFile, ...]) -> int:
-    """What the conversion will write, from above: everything again, but of the network one copy."""
-    network = sum(file.size_bytes for file in files if file.path.startswith("LumosX_models"))
-    return sum(file.size_bytes for file in files) - network + min(network, _CONVERTED_NETWORK_BYTES)
+def converted_bytes(files: Iterable[tuple[str, int]]) -> int:
+    """What the conversion of files of these paths and sizes will write, from above: everything again, but of the
+    network one copy."""
+    sizes = list(files)
+    network = sum(size for path, size in sizes if path.startswith("LumosX_models"))
+    return sum(size for _, size in sizes) - network + min(network, _CONVERTED_NETWORK_BYTES)
 
 
 def _size(path: Path) -> int:
@@ -284,6 +290,11 @@ def _recorded_files(folder: Path) -> dict[str, dict[str, Any]]:
     files = _read_record(folder).get("files")
     entries = cast("dict[str, object]", files) if isinstance(files, dict) else {}
     return {path: cast("dict[str, Any]", entry) for path, entry in entries.items() if isinstance(entry, dict)}
+
+
+def arrived_bytes(folder: Path) -> int:
+    """How much of a download that is not finished lies in `folder`, partial files included."""
+    return sum(_size(path) for path in folder.rglob("*") if path.name != DOWNLOAD_NAME) if folder.is_dir() else 0
 
 
 def _is_recorded(folder: Path) -> bool:

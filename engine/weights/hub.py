@@ -105,9 +105,10 @@ class PublishedFiles:
 
     def listing(self, repository: str) -> RemoteListing:
         """What the catalogue says; asks nobody."""
+        known = (*self._wanted.files, *filter(None, [self._wanted.archive]))
         files = tuple(
             RemoteFile(path=file.name, size_bytes=file.approximate_bytes, sha256=file.sha256, git_sha1=None)
-            for file in self._wanted.files
+            for file in known
         )
         return RemoteListing(revision="published", files=files)
 
@@ -116,10 +117,18 @@ class PublishedFiles:
     ) -> None:
         from huggingface_hub import constants
 
-        where = urlsplit(self._wanted.address).netloc
+        address = published_address(self._wanted)
+        where = urlsplit(address).netloc
         if constants.HF_HUB_OFFLINE:
-            raise WeightsError(f"HF_HUB_OFFLINE forbids to reach {where}: unset it, or use --from with your files.")
-        _fetch(self._wanted.address + file.path, {}, where, file, target, on_bytes)
+            raise WeightsError(f"HF_HUB_OFFLINE forbids to reach {where}: unset it, or use files you have (--from).")
+        _fetch(address + file.path, {}, where, file, target, on_bytes)
+
+
+def published_address(wanted: CatalogueEntry) -> str:
+    """Where the files of an entry are fetched from: its publisher, or a mirror that `LUMOSX_WEIGHTS_MIRROR` names
+    (there the files lie under the entry's name)."""
+    mirror = os.environ.get("LUMOSX_WEIGHTS_MIRROR", "").rstrip("/")
+    return f"{mirror}/{wanted.name}/" if mirror else wanted.address
 
 
 def _fetch(
@@ -207,17 +216,17 @@ def _network_errors(repository: str) -> Generator[None, None, None]:
         yield
     except OfflineModeIsEnabled as error:
         raise WeightsError(
-            f"HF_HUB_OFFLINE forbids to reach {repository}: unset it, or use --from with your files."
+            f"HF_HUB_OFFLINE forbids to reach {repository}: unset it, or use files you have (--from)."
         ) from error
     except HfHubHTTPError as error:
         code = error.response.status_code
         raise WeightsError(
-            f"The hub answered {code} for {repository}: try again later, or use --from with files you have."
+            f"The hub answered {code} for {repository}: try again later, or use files you have (--from)."
         ) from error
     except (HTTPError, OSError) as error:
         raise WeightsError(
-            f"No connection to the hub for {repository} ({type(error).__name__}): check the network and run the same "
-            "command again, it goes on where it stopped; or use --from with files you have."
+            f"No connection to the hub for {repository} ({type(error).__name__}): check the network and try again, "
+            "it goes on where it stopped; or use files you have (--from)."
         ) from error
     finally:
         logger.setLevel(level)

@@ -5,7 +5,6 @@ Loads no torch: the studio asks here, too.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -15,43 +14,56 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine.errors import InputError, OutputError, WeightsError
-from engine.paths import assets_dir, cache_dir, models_dir
+from engine.paths import assets_dir, models_dir
 from engine.prompt_text import shortened
+from engine.weights import checked
 from engine.weights.catalogue import CatalogueEntry, entry
-from engine.weights.files import FileRecord, explained, readable_size, record_file, state_of, write_json
+from engine.weights.files import FileRecord, explained, readable_size, state_of
 from engine.weights.records import CONVERSION_NAME, DOWNLOAD_NAME, read_conversion
 
 CARD_NAME = "card.json"
 MODEL_ENTRIES = ("transformer", "text_encoder", "vae", "tokenizer", "scheduler", "model_index.json")
 _NANO_REPAIR = "restore the folder assets/nano from the project"
 _LUMOSX_REPAIR = (
-    "run `python3 launcher.py weights download lumosx` again, or `weights convert FOLDER` if you have the files"
+    "press Repair on the page's Models, or run `python3 launcher.py weights download lumosx` again (`weights convert "
+    "FOLDER` if you have the files)"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
     """State of one engine's weights: its model folder, the bytes it takes there, and why it cannot be used (empty: it
-    can)."""
+    can). `begun`: they have been whole before, so that a problem is damage."""
 
     name: str
     folder: Path
     size_bytes: int
     problem: str
+    begun: bool = True
 
 
 def locate(engine_name: str) -> Path:
     """The diffusers folder of an engine, known to be whole.
 
     The built-in model is checked against its digests, which costs nothing while size and time of its files stay the
-    same; a converted model is checked for missing and truncated files. Raises `WeightsError` that says which command
-    helps, `InputError` for an unknown name.
+    same; others are checked for missing and truncated files, and for those that a reading has found damaged. Raises
+    `WeightsError` that says what helps, `InputError` for an unknown name.
     """
     folder, wanted = model_folder(engine_name), entry(engine_name)
     if wanted.builtin:
-        _check_builtin(folder)
+        _check_read(wanted)
     else:
-        _check_sizes(folder, _installed_files(wanted), _repair(wanted))
+        records = _installed_files(wanted)
+        _check_sizes(folder, records, _repair(wanted))
+        checked.refuse_damaged([folder / name for name in records], _repair(wanted))
+    return folder
+
+
+def locate_whole(engine_name: str) -> Path:
+    """`locate` for whoever is about to load: a file whose size or time is not that of its last check is read and
+    compared with its digest. Reads everything once, later only what has changed."""
+    folder = locate(engine_name)
+    _check_read(entry(engine_name))
     return folder
 
 
@@ -64,7 +76,8 @@ def download_folder(engine_name: str) -> Path:
     """Where the published files of an engine are downloaded to, before they are converted; those that are used as they
     are go where they stay."""
     wanted = entry(engine_name)
-    return model_folder(engine_name) if wanted.address else models_dir() / "downloads" / wanted.name
+    kept = wanted.address and wanted.archive is None
+    return model_folder(engine_name) if kept else models_dir() / "downloads" / wanted.name
 
 
 def weights_digest(engine_name: str) -> str:
@@ -83,23 +96,52 @@ def status(engine_name: str) -> Installed:
     except WeightsError as error:
         problem = str(error)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
-    return Installed(name=engine_name, folder=folder, size_bytes=size, problem=problem)
+    return Installed(
+        name=engine_name, folder=folder, size_bytes=size, problem=problem, begun=_was_whole(entry(engine_name))
+    )
 
 
 def verify(engine_name: str, on_bytes: Callable[[int], None] = lambda _: None) -> int:
     """Read every file of an engine and compare size and sha256 with the record; the number of files.
 
-    Raises `WeightsError` naming the first damaged file and how to repair it. `on_bytes` is told what was read.
+    Raises `WeightsError` naming the first damaged file and how to repair it; from then on `locate` knows of it.
+    `on_bytes` is told what was read.
+    """
+    wanted = entry(engine_name)
+    files = damaged_files(engine_name, on_bytes)
+    if files:
+        raise checked.damage(files[0], _repair(wanted))
+    return len(_recorded_digests(wanted))
+
+
+def damaged_files(engine_name: str, on_bytes: Callable[[int], None] = lambda _: None) -> list[Path]:
+    """All files of an engine that are missing or differ from the record, after reading every one of them.
+
+    Raises `WeightsError` where there is no record to compare with.
     """
     folder, wanted = model_folder(engine_name), entry(engine_name)
-    repair = _repair(wanted)
-    if not wanted.builtin:
-        _check_sizes(folder, _installed_files(wanted), repair)
-    digests = _recorded_digests(wanted)
-    for name, digest in digests.items():
-        if _digest(folder / name, repair, on_bytes) != digest:
-            raise _damaged(folder / name, repair)
-    return len(digests)
+    digests = {folder / name: digest for name, digest in _recorded_digests(wanted).items()}
+    return checked.read_all(digests, on_bytes)
+
+
+def broken_names(engine_name: str) -> list[str]:
+    """Files of an engine, by their path in its folder, that are known to be missing or damaged; reads none of them.
+
+    Empty where there is no record of what should be there.
+    """
+    folder, wanted = model_folder(engine_name), entry(engine_name)
+    try:
+        sizes = {} if wanted.builtin else {name: one.size_bytes for name, one in _installed_files(wanted).items()}
+        names = list(_recorded_digests(wanted))
+    except WeightsError:
+        return []
+    marked = checked.marked_damaged(folder / name for name in names)
+    states = {name: state_of(folder / name) for name in names}
+    return [
+        name
+        for name, state in states.items()
+        if state is None or state.st_size != sizes.get(name, state.st_size) or folder / name in marked
+    ]
 
 
 def remove(engine_name: str) -> int:
@@ -153,7 +195,7 @@ def _repair(wanted: CatalogueEntry) -> str:
     if wanted.builtin:
         return _NANO_REPAIR
     if wanted.address:
-        return f"run `python3 launcher.py weights download {wanted.name}` again"
+        return f"press Repair on the page's Models, or run `python3 launcher.py weights download {wanted.name}` again"
     return _LUMOSX_REPAIR
 
 
@@ -166,17 +208,30 @@ def _recorded_digests(wanted: CatalogueEntry) -> dict[str, str]:
 
 def _installed_files(wanted: CatalogueEntry) -> Mapping[str, FileRecord]:
     folder = model_folder(wanted.name)
-    if not folder.exists():
+    if not folder.exists() or (wanted.address and not _was_whole(wanted)):
         own = f"`weights download {wanted.name} --from FILE`" if wanted.address else "`weights convert FOLDER`"
         raise WeightsError(
             f"The weights of {wanted.title} are not installed: run `python3 launcher.py weights download "
             f"{wanted.name}` (about {readable_size(wanted.approximate_bytes)}), or {own} if you have the files."
         )
     if wanted.address:
-        return {
-            file.name: FileRecord(size_bytes=file.approximate_bytes, sha256=file.sha256 or "") for file in wanted.files
-        }
+        there = [file for file in wanted.files if (folder / file.name).exists()]
+        files = (there or list(wanted.files))[:1] if wanted.archive else wanted.files
+        return {file.name: FileRecord(size_bytes=file.approximate_bytes, sha256=file.sha256 or "") for file in files}
     return _converted_files(folder)
+
+
+def _was_whole(wanted: CatalogueEntry) -> bool:
+    """Whether an installation was finished here once, whatever has become of its files."""
+    folder = model_folder(wanted.name)
+    if wanted.builtin:
+        return True
+    if wanted.address:  # a file gets its name once it is whole
+        return any((folder / file.name).exists() for file in wanted.files)
+    try:
+        return read_conversion(folder).complete
+    except WeightsError:
+        return (folder / CONVERSION_NAME).exists()
 
 
 def _converted_files(folder: Path) -> Mapping[str, FileRecord]:
@@ -193,7 +248,7 @@ def _check_sizes(folder: Path, records: Mapping[str, FileRecord], repair: str) -
         if state is None:
             raise WeightsError(f"{folder / shortened(name)} is missing: {repair}.")
         if state.st_size != record.size_bytes:
-            raise _damaged(path, repair)
+            raise checked.damage(path, repair)
 
 
 def _card_digests(folder: Path) -> Mapping[str, str]:
@@ -210,41 +265,7 @@ def _card_digests(folder: Path) -> Mapping[str, str]:
     return digests
 
 
-def _check_builtin(folder: Path) -> None:
-    """Compare the built-in model with its card; digests of files that did not change come from the cache."""
-    cache_path = cache_dir() / "weights-verified.json"
-    known = _read_cache(cache_path)
-    fresh: dict[str, list[object]] = {}
-    for name, digest in _card_digests(folder).items():
-        path = folder / name
-        state = state_of(path)
-        if state is None:
-            raise WeightsError(f"{folder / shortened(name)} is missing: {_NANO_REPAIR}.")
-        seen: list[object] = [state.st_size, state.st_mtime_ns, digest]
-        if known.get(str(path)) != seen and _digest(path, _NANO_REPAIR) != digest:
-            raise _damaged(path, _NANO_REPAIR)
-        fresh[str(path)] = seen
-    if any(known.get(path) != seen for path, seen in fresh.items()):
-        # Without a cache (a read-only home) the small files are read again next time, that is all.
-        with contextlib.suppress(OSError, OutputError):
-            cache_path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(cache_path, {**known, **fresh})
-
-
-def _read_cache(path: Path) -> dict[str, object]:
-    try:
-        data: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return cast("dict[str, object]", data) if isinstance(data, dict) else {}
-
-
-def _digest(path: Path, repair: str, on_bytes: Callable[[int], None] = lambda _: None) -> str:
-    try:
-        return record_file(path, on_bytes).sha256
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path.parent / shortened(path.name)} is missing or cannot be read: {repair}.") from error
-
-
-def _damaged(path: Path, repair: str) -> WeightsError:
-    return WeightsError(f"{path} is damaged: {repair}.")
+def _check_read(wanted: CatalogueEntry) -> None:
+    """Compare the files with their digests, those alone that have changed since they were read last."""
+    folder = model_folder(wanted.name)
+    checked.read_changed({folder / name: digest for name, digest in _recorded_digests(wanted).items()}, _repair(wanted))

@@ -1,6 +1,6 @@
 // The cast board: a dashed box per subject, boxes for objects and the background, as in the figure of the paper.
 
-function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu, undo, redo, saveAll, startEmpty }) {
+function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu, undo, redo, saveAll, startEmpty, consent }) {
   const boxes = new Map(); // owner id → box
   const figures = new Map(); // reference id → figure
   let view = null;
@@ -192,6 +192,7 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
   const many = h("p", { class: "advice-line", hidden: true });
   const cast = h("div", { class: "cast" }, invitation, boxesNode, many);
   const busy = h("p", { class: "quiet busy", hidden: true, "aria-live": "polite" });
+  const advised = h("p", { class: "notice", role: "status", hidden: true });
   const refused = h("ul", {});
   const refusedBox = h(
     "div",
@@ -205,7 +206,7 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
       "section",
       { class: "part", "aria-label": "Cast" },
       h("header", {}, h("h2", {}, "Cast"), title, h("div", { class: "bar-buttons" }, undoButton, redoButton, saveButton, emptyButton)),
-      cast, busy, refusedBox, fault, picker,
+      cast, consent, busy, advised, refusedBox, fault, picker,
     ),
     show(next, document) {
       show(next);
@@ -217,7 +218,9 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
     ways,
     fail: (text) => sentence(fault, text),
     busy: (text) => sentence(busy, text),
+    tell: (sentences) => sentence(advised, sentences.join(" ")),
     refuse(sentences) {
+      sentence(advised, "");
       fill(refused, sentences.map((one) => h("li", {}, one)));
       refusedBox.hidden = !sentences.length;
     },

@@ -9,6 +9,7 @@ function faceBoxPart(root, ask) {
   const crop = h("div", { class: "crop", role: "img", "aria-label": "What the model will see" });
   const size = h("p", { class: "quiet" });
   const place = h("span", { class: "quiet" });
+  const hint = h("p", { class: "notice", hidden: true });
   const whole = h("button", { type: "button", onclick: () => put([0, 0, job.width, job.height]) }, "Whole picture");
   const another = h("button", { type: "button", onclick: () => finish("another") }, "Somebody else in this picture, too");
   const done = h("button", { type: "submit", class: "main" }, "Use this box");
@@ -26,7 +27,8 @@ function faceBoxPart(root, ask) {
         },
       },
       h("header", {}, h("h2", {}, "Where is the face?"), place),
-      h("p", { class: "quiet" }, "Tight, but with hair, ears and a little of what is around. Use faces of people who agreed to it."),
+      h("p", { class: "quiet" }, "Tight, but with hair, ears and a little of what is around."),
+      hint,
       h("div", { class: "face-work" }, stage, h("div", { class: "face-side" }, crop, size)),
       h("div", { class: "dialog-buttons" }, cancel, whole, another, done),
     ),
@@ -127,14 +129,15 @@ function faceBoxPart(root, ask) {
     if (answer) answer({ how, box: now });
   }
 
-  // Asks for one box; answers {how: "use" | "another" | "leave", box}. `where`: "1 of 3", or empty.
-  return async function drawBox(reference, where) {
+  // Asks for one box; answers {how: "use" | "another" | "leave", box}. `where`: "1 of 3", or empty; `note`: why it is asked.
+  return async function drawBox(reference, where, note) {
     const known = await ask({ do: "framing", picture: reference.image, mask: reference.mask });
     if (known.error) return { how: "leave", box: null };
     job = known;
     picture.src = `studio/picture/${known.picture}?large`;
     crop.style.backgroundImage = `url("studio/picture/${known.picture}?large")`;
     write(place, where);
+    sentence(hint, note);
     const answered = new Promise((resolve) => (finished = resolve)); // Enter may come before the picture
     dialog.showModal();
     put(known.box);

@@ -24,9 +24,13 @@ async function begin() {
   const scene = scenePart(ask, sceneChanged, root);
   const run = runPart(ask, settings, clipFacts, saveRow, render, openJob);
   const clips = clipsPart(ask, saveRow, openClip);
+  const models = modelsPart(ask, root, async () => {
+    const now = await ask({ do: "begin" });
+    if (!now.error) settings.offerEngines(now.engines);
+  });
   const gone = h("p", { class: "notice fault", hidden: true, role: "alert" });
   add(root, [
-    h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes.")),
+    h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes."), models.button),
     gone,
     h("div", { class: "columns" }, h("div", {}, scene.node), h("div", { class: "run-column" }, run.node)),
     clips.node,

@@ -26,6 +26,7 @@ function scenePart(ask, changed, root) {
     saveAll: () => presets.openSave(people(), "scene", document_.title || "My scene"),
     savePerson: (id, name) => presets.openSave(people(), id, name),
     startEmpty,
+    consent: consentPart(ask),
   });
 
   async function startEmpty() {
@@ -78,25 +79,26 @@ function scenePart(ask, changed, root) {
     return [background, ...objects, ...subjects.flatMap((one) => [one.face, ...one.attributes])].find((one) => one && one.id === id);
   };
 
-  // Sends files, then asks for the edit that `changeOf` makes of what was taken in.
+  // Sends files, then asks for the edit that `changeOf` makes of what was taken in. Where faces are meant they are looked
+  // for first; a box is asked for only where none was found.
   async function upload(files, changeOf, { people: persons = false, frame: again = null, faceOf = null } = {}) {
     const faces = persons || again || faceOf;
     const taken = await sendPictures(files, cast);
     if (!taken.length) return;
+    const pictures = faces
+      ? await facesOf(ask, taken, !persons, cast)
+      : taken.map((one) => ({ picture: one.picture, name: one.name, box: null }));
     const before = new Set(document_.scene.subjects.map((one) => one.id));
-    const pictures = taken.map((one) => ({ picture: one.picture, name: one.name, box: faces ? one.box : null }));
-    const answer = await document_.edit(changeOf(pictures));
+    const answer = await document_.edit(changeOf(pictures.map(({ picture, name, box }) => ({ picture, name, box }))));
     cast.fail(answer.error);
     if (answer.error || !faces) return;
     const added = document_.scene.subjects.filter((one) => (persons ? !before.has(one.id) : one.id === faceOf || (one.face && one.face.id === again)));
-    const unsure = added.filter((one, place) => !persons || !taken[place] || !isWhole(taken[place]));
-    for (const [number, subject] of unsure.entries()) {
-      const how = await frame(subject.face.id, unsure.length > 1 ? `${number + 1} of ${unsure.length}` : "");
+    const unsure = added.map((one, place) => ({ subject: one, ...pictures[place] })).filter((one) => !one.sure);
+    for (const [number, { subject, note }] of unsure.entries()) {
+      const how = await frame(subject.face.id, unsure.length > 1 ? `${number + 1} of ${unsure.length}` : "", note);
       if (how === "leave" && unsure.length > 1) break;
     }
   }
-
-  const isWhole = ({ box, width, height }) => box[0] === 0 && box[1] === 0 && box[2] === width && box[3] === height;
 
   // Opens the cutter on the whole picture of a reference; what is cut out becomes its mask.
   function cutOut(id) {
@@ -116,10 +118,10 @@ function scenePart(ask, changed, root) {
   }
 
   // Lets the box of a face be drawn; "another" makes one more person of the same picture.
-  async function frame(id, where = "") {
+  async function frame(id, where = "", note = "") {
     const reference = referenceOf(id);
     if (!reference) return "leave";
-    const { how, box } = await drawBox(reference, where);
+    const { how, box } = await drawBox(reference, where, note);
     if (how === "leave") return how;
     const pictures = [{ picture: reference.image, box }];
     const answer = await document_.edit({ kind: "set_picture", reference: id, pictures });

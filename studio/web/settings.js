@@ -3,7 +3,7 @@
 function settingsPart(engines) {
   const engine = field(
     "Engine",
-    h("select", { onchange: engineChosen }, engines.map((one) => h("option", { value: one.name, disabled: !one.available }, one.title))),
+    h("select", { onchange: engineChosen }),
     "wide",
   );
   const note = h("p", { class: "quiet wide" });
@@ -46,10 +46,17 @@ function settingsPart(engines) {
     silence();
   }
 
+  function listEngines() {
+    const chosen = engine.control.value;
+    fill(engine.control, engines.map((one) => h("option", { value: one.name, disabled: !one.available }, one.title)));
+    if (chosen) engine.control.value = chosen;
+  }
+
   function silence() {
     for (const one of Object.values(fields)) one.say("");
   }
 
+  listEngines();
   const first = engines.find((one) => one.available) || engines[0];
   engine.control.value = first.name;
   engineChosen();
@@ -79,6 +86,11 @@ function settingsPart(engines) {
         engineChosen(null, settings);
       }
       this.keepSeed(settings.seed);
+    },
+    // Engines came or went; what is chosen stays chosen.
+    offerEngines(list) {
+      engines = list;
+      listEngines();
     },
     keepSeed(number) {
       keep.checked = number !== null && number !== undefined;

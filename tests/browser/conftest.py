@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,9 @@ from studio.browser import find_chromium
 from tests.browser.acts import PATIENCE_MS, finish_renders
 from tests.browser.scenes import write_pair
 from tests.browser.serving import Server, start_server, stop_server
+from tests.small_catalogue import CUTTER, DETECTOR, PACK, pack_of, write_catalogue
+from tests.unit.test_weights_download import LoopbackHub, serving
+from tests.unit.tiny_scrfd import write_detector
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +29,55 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     process, found = start_server(home, "--port", "8790")
     yield found
     assert stop_server(process) == 0
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """A studio of its own whose weights are small and come from a hub on the loopback."""
+
+    server: Server
+    hub: LoopbackHub
+    detector: bytes
+    network: bytes
+
+    @property
+    def models(self) -> Path:
+        """Where its weights lie."""
+        return self.server.home / "models"
+
+    def install_detector(self) -> Path:
+        """Put the face detector in place without a download."""
+        path = self.models / "face-detection" / DETECTOR
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.detector)
+        return path
+
+
+@pytest.fixture(scope="session")
+def supplied_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supplied]:
+    """One studio for the tests of weights and faces."""
+    home = tmp_path_factory.mktemp("supplied")
+    write_pair(home / "presets" / "test-pair")
+    detector = write_detector(tmp_path_factory.mktemp("detector") / DETECTOR).read_bytes()
+    network = bytes(range(256)) * 4096
+    contents = {PACK: pack_of(detector), DETECTOR: detector, CUTTER: network}
+    hub = LoopbackHub("published/files", {PACK: contents[PACK], CUTTER: network})
+    with serving(hub):
+        write_catalogue(home, f"{hub.address}/{hub.repository}/resolve/main/", contents)
+        process, found = start_server(home, "--port", "8795", without=("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+        yield Supplied(server=found, hub=hub, detector=detector, network=network)
+        assert stop_server(process) == 0
+
+
+@pytest.fixture
+def supplied(supplied_studio: Supplied) -> Supplied:
+    """That studio with no weights installed, and a hub in good order."""
+    shutil.rmtree(supplied_studio.models, ignore_errors=True)
+    (supplied_studio.server.home / "notices.json").unlink(missing_ok=True)
+    hub = supplied_studio.hub
+    hub.break_after, hub.refuse, hub.pause_s, hub.damage = None, 0, 0.0, b""
+    hub.requests.clear()
+    return supplied_studio
 
 
 @pytest.fixture(scope="session")

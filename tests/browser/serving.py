@@ -40,14 +40,16 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def start_server(
-    home: Path, *arguments: str, module: str = "tests.browser.tiny_engine"
+    home: Path, *arguments: str, module: str = "tests.browser.tiny_engine", without: tuple[str, ...] = ()
 ) -> tuple[subprocess.Popen[bytes], Server]:
-    """Start a studio on a data home of its own and wait until it says that it is ready."""
+    """Start a studio on a data home of its own, `without` some of our variables, and wait until it says that it is
+    ready."""
     home.mkdir(parents=True, exist_ok=True)
     said = home / "said.txt"
     command = [sys.executable, "-m", module, "--no-browser", *arguments]
     with said.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(home), stdout=file, stderr=subprocess.STDOUT)
+        variables = {name: value for name, value in environment(home).items() if name not in without}
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=file, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         lines = said.read_text(encoding="utf-8").splitlines()

@@ -21,12 +21,14 @@ from engine.cancel import CancelToken
 from engine.clip import ClipWriter
 from engine.errors import MachineError
 from engine.events import Event, Finished, Preview, Progress
+from engine.faces.process import FaceProgram, installed_finder
 from engine.masks.programs import BUILT_IN
 from engine.pictures import PictureStore, RgbArray, model_picture, prepare_reference
 from engine.portable import make_recipe
 from engine.request import Clip, RenderRequest
 from studio.app import build_parser, serve
 from studio.backend import Backend
+from tests.small_catalogue import use
 
 TOO_BIG = "needs too much memory"
 BROKEN = "breaks the program"
@@ -94,11 +96,19 @@ def _webp(frames: list[RgbArray]) -> bytes:
     return stream.getvalue()
 
 
+def finder() -> FaceProgram | None:
+    """What finds faces where the test has put a detector."""
+    return installed_finder() and FaceProgram(module="tests.small_finder")
+
+
 if __name__ == "__main__":
+    use()
     options = build_parser().parse_args()
     tiny = Backend(
         make_engine=TinyEngine,
         missing_weights=lambda _: None,
         cutters=lambda: (replace(BUILT_IN, module="tests.browser.slow_cutter", arguments=()),),
+        face_finder=finder,
+        errands="tests.small_errand",
     )
     sys.exit(serve(options.port, options.host, not options.no_browser, options.window, backend=tiny))

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from engine.errors import InputError
 from engine.pictures import PictureStore
 from studio.instance import HELLO
+from studio.models_desk import ModelsDesk
 from studio.routes import file_name, inside, middleware, routes
 
 KEY = "a-key"
@@ -35,7 +36,7 @@ class _Site:
             routes=list(
                 routes(
                     key=KEY, pictures=self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
-                    read_folder=self._read, receive_picture=self._picture, ask=self._ask,
+                    read_folder=self._read, receive_picture=self._picture, ask=self._ask, models=ModelsDesk(local=True),
                 )
             ),
             middleware=middleware("127.0.0.1"),

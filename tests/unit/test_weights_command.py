@@ -35,17 +35,19 @@ def test_list_shows_licences_and_what_is_missing(capsys: pytest.CaptureFixture[s
     assert _weights("list") == 0
     text = capsys.readouterr().out
     assert text.count("Apache-2.0") == 3
+    assert "Non-commercial research only" in text
     assert "weights download lumosx" in text
     assert "models_t5_umt5-xxl-enc-bf16.pth (the text encoder, about 11.4 GB)" in text
 
 
 def test_list_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     _weights("list", "--json")
-    nano, lumosx, segment_anything = json.loads(capsys.readouterr().out)
+    nano, lumosx, segment_anything, faces = json.loads(capsys.readouterr().out)
     assert (nano["name"], nano["licence"], nano["repository"]) == ("nano", "Apache-2.0", None)
     assert (lumosx["installed"], lumosx["repository"]) == (False, "Alibaba-DAMO-Academy/LumosX")
     assert "not installed" in lumosx["problem"]
     assert segment_anything["address"].startswith("https://dl.fbaipublicfiles.com/")
+    assert (faces["non_commercial"], lumosx["non_commercial"]) == (True, False)
     assert {"vae.pth", "umt5-xxl/", "LumosX_models/"} < {file["name"] for file in lumosx["files"]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,6 +10,7 @@ import re
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -50,7 +52,7 @@ WANTED = CatalogueEntry(
 
 class LoopbackHub(ThreadingHTTPServer):
     """Speaks as much of the hub as a download needs. `break_after`: close the connection after so many bytes of a
-    body."""
+    body; `refuse`: answer with this code instead of a file; `pause_s`: wait after each 16 kB."""
 
     daemon_threads = True
 
@@ -61,6 +63,8 @@ class LoopbackHub(ThreadingHTTPServer):
         self.break_after: int | None = None
         self.breaks = 0
         self.ignore_ranges = False
+        self.refuse = 0
+        self.pause_s = 0.0
         self.damage = b""
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
 
@@ -79,6 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
         match = re.fullmatch(rf"/{self.server.repository}/resolve/\w+/(.+)", self.path)
         if match is None or match[1] not in self.server.content:
             self._answer(404, b"{}", {})
+            return
+        if self.server.refuse:
+            self._answer(self.server.refuse, b"{}", {})
             return
         body = self.server.content[match[1]]
         body = self.server.damage or body
@@ -100,8 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.close_connection = True
             self.connection.shutdown(2)
-        else:
-            self.wfile.write(body)
+            return
+        with contextlib.suppress(ConnectionError):  # whoever asked has been stopped
+            step = 1 << 14 if self.server.pause_s else max(len(body), 1)
+            for start in range(0, len(body), step):
+                self.wfile.write(body[start : start + step])
+                time.sleep(self.server.pause_s)
 
 
 def _listing(repository: str, content: dict[str, bytes]) -> dict[str, Any]:
@@ -214,9 +225,7 @@ def test_damaged_data_is_thrown_away(hub: LoopbackHub, tmp_path: Path) -> None:
     name = "LumosX_models/all/__0_0.distcp"
     hub.damage = bytes(len(CONTENT[name]))
     hub.content = {name: CONTENT[name], "vae.pth": b"", "config.json": b""}
-    with pytest.raises(
-        WeightsError, match=r"__0_0\.distcp arrived damaged and was thrown away: run the same command again"
-    ):
+    with pytest.raises(WeightsError, match=r"__0_0\.distcp arrived damaged and was thrown away: try again"):
         _fetch(hub, tmp_path / "got")
     assert not list((tmp_path / "got").rglob("*.part"))
     assert not (tmp_path / "got" / name).exists()
@@ -282,7 +291,7 @@ def test_own_files_that_are_others(content: bytes, message: str, hub: LoopbackHu
 
 
 def test_sources_that_do_not_help(hub: LoopbackHub, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="check the path after --from"):
+    with pytest.raises(InputError, match="check the path"):
         _fetch(hub, tmp_path / "got", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"holds none of the published files \(LumosX_models/, vae\.pth"):

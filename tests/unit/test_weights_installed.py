@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine import weights
 from engine.errors import InputError, OutputError, WeightsError
-from engine.weights import installed
+from engine.weights import checked, installed
 from engine.weights.catalogue import entries, entry
 from engine.weights.files import record_file
 from engine.weights.records import ComponentRecord, ConversionRecord, write_conversion
@@ -58,13 +59,14 @@ def lumosx(home: Path) -> Path:
 
 
 def test_the_catalogue_names_licences_and_files() -> None:
-    assert [one.name for one in entries()] == ["nano", "lumosx", "segment-anything"]
-    assert all(one.licence == "Apache-2.0" for one in entries())
+    assert [one.name for one in entries()] == ["nano", "lumosx", "segment-anything", "face-detection"]
+    assert [one.name for one in entries() if one.licence != "Apache-2.0"] == ["face-detection"]
+    assert [one.name for one in entries() if one.non_commercial] == ["face-detection"]
     published = entry("lumosx")
     assert published.repository == "Alibaba-DAMO-Academy/LumosX"
     assert any(file.covers("LumosX_models/all/.metadata") for file in published.files)
     assert not any(file.covers("README.md") or file.covers("vae.pth.old") for file in published.files)
-    with pytest.raises(InputError, match="choose one of nano, lumosx, segment-anything"):
+    with pytest.raises(InputError, match="choose one of nano, lumosx, segment-anything, face-detection"):
         entry("wan")
 
 
@@ -76,7 +78,7 @@ def test_nano_is_found_and_read_only_once(nano: Path, monkeypatch: pytest.Monkey
         read.append(path)
         return record_file(path)
 
-    monkeypatch.setattr(installed, "record_file", recorded)
+    monkeypatch.setattr(checked, "record_file", recorded)
     assert weights.locate("nano") == nano
     assert read == []
     file = nano / "vae" / "weights.safetensors"
@@ -141,8 +143,8 @@ def test_damage_of_lumosx(lumosx: Path) -> None:
     file = lumosx / "vae" / "model.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[:-1] + b"x")
-    assert weights.locate("lumosx") == lumosx
-    with pytest.raises(WeightsError, match=r"vae.model\.safetensors is damaged: run .*weights download lumosx"):
+    assert weights.locate("lumosx") == lumosx  # a look at sizes, which are right
+    with pytest.raises(WeightsError, match=r"vae.model\.safetensors is damaged: .*weights download lumosx"):
         weights.verify("lumosx")
     file.write_bytes(content[:-1])
     with pytest.raises(WeightsError, match=r"vae.model\.safetensors is damaged"):
@@ -150,6 +152,39 @@ def test_damage_of_lumosx(lumosx: Path) -> None:
     file.unlink()
     with pytest.raises(WeightsError, match=r"vae.model\.safetensors is missing"):
         weights.locate("lumosx")
+
+
+def test_damage_is_found_by_whoever_loads_and_known_from_then_on(lumosx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert weights.locate_whole("lumosx") == lumosx
+    read: list[Path] = []
+
+    def recorded(path: Path, *_: Any) -> object:
+        read.append(path)
+        return record_file(path)
+
+    monkeypatch.setattr(checked, "record_file", recorded)
+    assert weights.locate_whole("lumosx") == lumosx
+    assert read == []  # nothing has changed
+    file = lumosx / "vae" / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"x")
+    _touch(file)
+    with pytest.raises(WeightsError, match=r"vae.model\.safetensors is damaged: press Repair"):
+        weights.locate_whole("lumosx")
+    assert read == [file]
+    assert "is damaged" in weights.status("lumosx").problem
+    with pytest.raises(WeightsError, match="is damaged"):
+        weights.locate("lumosx")
+    file.write_bytes(content)
+    _touch(file, 2)
+    assert weights.locate_whole("lumosx") == lumosx
+    assert weights.status("lumosx").problem == ""
+
+
+def _touch(file: Path, seconds: int = 1) -> None:
+    """Another time of change, also where the clock of the disk is coarse."""
+    stamp = file.stat()
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + seconds * 1_000_000_000))
 
 
 def test_an_interrupted_conversion_is_not_used(lumosx: Path) -> None:

@@ -1,4 +1,4 @@
-"""`weights list|download|convert|verify|remove`: the model files."""
+"""`weights list|download|convert|verify|repair|remove`: the model files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.events import Progress
 from engine.paths import models_dir
 from engine.weights.catalogue import CatalogueEntry, entries, entry
 from engine.weights.files import readable_size
-from engine.weights.installed import Installed, download_folder, model_folder, removable, remove, status, verify
+from engine.weights.installed import Installed, model_folder, removable, remove, status
 
 _PUBLISHED = "lumosx"
 
@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
         "download": _download,
         "convert": _convert,
         "verify": _verify,
+        "repair": _repair,
         "remove": _remove,
     }
     actions[args.action](args)
@@ -44,10 +45,13 @@ def _list(args: argparse.Namespace) -> None:
         print(f"  licence    {_licence(one)}")
         if not state.problem:
             print(f"  installed  {state.folder} ({readable_size(state.size_bytes)})")
-        elif state.folder.exists():
+        elif state.begun:
             print(f"  damaged    {state.problem}")
         else:
             print(f"  missing    {state.problem}")
+        if one.archive is not None:
+            size = readable_size(one.archive.approximate_bytes)
+            print(f"  fetched    {one.archive.name} ({one.archive.purpose}, {size}); one of these files is enough:")
         for file in one.files:
             print(f"  file       {file.name} ({file.purpose}, about {readable_size(file.approximate_bytes)})")
 
@@ -61,6 +65,7 @@ def _as_json(one: CatalogueEntry, state: Installed) -> dict[str, object]:
         "licence_note": one.licence_note,
         "repository": one.repository or None,
         "address": one.address or None,
+        "non_commercial": one.non_commercial,
         "folder": str(state.folder),
         "installed": not state.problem,
         "problem": state.problem or None,
@@ -78,26 +83,30 @@ def _as_json(one: CatalogueEntry, state: Installed) -> dict[str, object]:
 
 
 def _download(args: argparse.Namespace) -> None:
-    from engine.weights.download import download
-    from engine.weights.hub import HuggingFaceHub, PublishedFiles
+    from engine.weights.install import install, refuse_unaccepted, source_of
 
     wanted = entry(args.name or _PUBLISHED)
     if wanted.builtin:
         raise InputError(f"{wanted.title} comes with the program: there is nothing to download.")
-    print(f"{wanted.title} from {wanted.address or f'https://huggingface.co/{wanted.repository}'}")
+    print(f"{wanted.title} from {source_of(wanted)}")
     print(f"Licence: {_licence(wanted)}")
-    hub = PublishedFiles(wanted) if wanted.address else HuggingFaceHub()
+    refuse_unaccepted(wanted, accepted=args.accept_licence)
     with _Display() as display:
-        result = download(wanted, download_folder(wanted.name), hub, args.source, display.show)
-    if wanted.address:
-        print(f"Ready: {result.folder} ({readable_size(status(wanted.name).size_bytes)})")
-        return
-    if not result.verified:
+        done = install(wanted.name, args.source, display.show, accepted=args.accept_licence)
+    if not done.verified:
         print("The hub cannot be reached: your files are used without comparing their digests with the published ones.")
-    _convert_into(result.folder, model_folder(wanted.name))
-    downloads = download_folder(wanted.name)
-    if result.folder == downloads:
-        print(f"{downloads} is no longer needed; delete that folder if you want its space back.")
+    print(f"Ready: {done.folder} ({readable_size(done.size_bytes)})")
+    if done.leftover is not None:
+        print(f"{done.leftover} is no longer needed; delete that folder if you want its space back.")
+
+
+def _repair(args: argparse.Namespace) -> None:
+    from engine.weights.install import repair
+
+    wanted = entry(args.name or _PUBLISHED)
+    with _Display() as display:
+        done = repair(wanted.name, display.show)
+    print(f"Whole again: {done.folder} ({readable_size(done.size_bytes)})")
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -122,11 +131,12 @@ def _convert_into(source: Path, out: Path) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
+    from engine.weights.install import check
+
     names = [args.name] if args.name else [one.name for one in entries() if _is_there(one.name)]
     for name in names:
         with _Display() as display:
-            counter = _ByteCounter(f"verify {name}", status(name).size_bytes, display.show)
-            count = verify(name, counter.add)
+            count = check(name, display.show)
         print(f"{name}: {count} files are whole ({model_folder(name)})")
 
 
@@ -151,20 +161,6 @@ def _remove(args: argparse.Namespace) -> None:
 
 def _licence(one: CatalogueEntry) -> str:
     return f"{one.licence}. {one.licence_note}"
-
-
-class _ByteCounter:
-    """Turns counted bytes into progress."""
-
-    def __init__(self, stage: str, total: int, show: Callable[[Progress], None]) -> None:
-        self._stage, self._total, self._show = stage, total, show
-        self._done, self._began = 0, time.monotonic()
-
-    def add(self, num_bytes: int) -> None:
-        self._done += num_bytes
-        elapsed = time.monotonic() - self._began
-        left = max(self._total - self._done, 0) * elapsed / self._done if elapsed > 1 and self._done else None
-        self._show(Progress(stage=self._stage, step=self._done, num_steps=self._total, seconds_left=left))
 
 
 class _Display:

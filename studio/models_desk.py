@@ -1,0 +1,240 @@
+"""The answers about models: what is installed, what is missing for what, and errands that change it.
+
+Nothing is fetched without a message that asks for it; only a page on this machine may ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.errors import InputError
+from engine.paths import models_dir
+from engine.weights import Installed, status
+from engine.weights.catalogue import CatalogueEntry, entries, entry
+from engine.weights.files import readable_size
+from engine.weights.install import Needs, leftover, needs, refuse_unaccepted, source_of
+from engine.weights.installed import broken_names
+from studio.errands import Errand
+
+Json = dict[str, Any]
+
+UPLOAD_BYTES = 500 * 2**20
+"""Of one file; larger ones are named by their path."""
+
+_SENT = "-sent-"
+_INCOMPLETE = "The page sent an incomplete message; reload it."
+_ELSEWHERE = "Models are managed on the machine that the studio runs on; open its page there."
+_BUSY = "Something is being done with these files already; stop it first, or wait."
+_KINDS = frozenset({"install", "repair", "check", "remove", "remove_leftover"})
+_STAGES = {"download": "Downloading", "check": "Checking", "convert": "Converting"}
+_BROKEN = "Missing or damaged: {file}{others}. Repair brings only what is needed, everything else stays."
+_DONE = {
+    "install": "Installed.",
+    "repair": "Whole again.",
+    "check": "Every file is whole.",
+    "remove": "Removed.",
+    "remove_leftover": "The downloaded files are deleted.",
+}
+
+
+class ModelsDesk:
+    """Holds the errands under way, one for each entry of the catalogue. `local`: the page runs on this machine."""
+
+    def __init__(self, *, local: bool, module: str = "engine.weights.errand") -> None:
+        self._local = local
+        self._module = module
+        self._guard = threading.Lock()
+        self._errands: dict[str, Errand] = {}
+        for stale in (models_dir() / "downloads").glob(f"*{_SENT}*"):  # of a studio that was killed
+            shutil.rmtree(stale, ignore_errors=True)
+        self.answers: dict[str, Callable[[Json], Json]] = {
+            "models": lambda _: self._show(),
+            "models_do": self._do,
+            "models_stop": self._stop,
+        }
+
+    def close(self) -> None:
+        """Stop everything under way; what has arrived stays."""
+        with self._guard:
+            errands = list(self._errands.values())
+        for errand in errands:
+            errand.close()
+
+    def upload_place(self, name: str, file: str) -> Path:
+        """Where a file that a page sends for the entry `name` is to be written: a name of ours below our own folder.
+
+        Raises:
+            InputError: the page is elsewhere, there is no such entry, or it takes no such file.
+        """
+        self._refuse_elsewhere()
+        wanted = entry(name)
+        if not wanted.address:
+            raise InputError(f"The files of {wanted.title} are too large to be sent; type their path instead.")
+        folder = models_dir() / "downloads" / f"{wanted.name}{_SENT}{secrets.token_hex(4)}"
+        return folder / f"sent{Path(file).suffix.lower()[:5]}"
+
+    def take_upload(self, name: str, path: Path, *, accepted: bool) -> Json:
+        """Install the entry `name` from a file at `upload_place`, which is deleted afterwards."""
+
+        def clear() -> None:
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+        try:
+            # the name of a pickled network is part of what makes it the published file
+            known = next((file.name for file in entry(name).files if file.name.endswith(path.suffix)), path.name)
+            source = path.with_name(known)
+            path.replace(source)
+            return self._begin(name, {"do": "install", "source": str(source), "accepted": accepted}, clear)
+        except BaseException:
+            clear()
+            raise
+
+    def _show(self) -> Json:
+        folder = models_dir()
+        return {
+            "models": [self._model(one) for one in entries()],
+            "folder": str(folder) if self._local else "",
+            "free": readable_size(_free_bytes(folder)),
+            "local": self._local,
+            "upload_bytes": UPLOAD_BYTES,
+        }
+
+    def _model(self, wanted: CatalogueEntry) -> Json:
+        now, errand = status(wanted.name), self._errands.get(wanted.name)
+        spare = leftover(wanted.name) if not now.problem and not wanted.builtin else None
+        return {
+            "name": wanted.name,
+            "title": wanted.title,
+            "purpose": wanted.purpose,
+            "licence": wanted.licence,
+            "licence_note": wanted.licence_note,
+            "licence_link": wanted.licence_link,
+            "non_commercial": wanted.non_commercial,
+            "builtin": wanted.builtin,
+            "state": _state(now),
+            "problem": _problem(wanted, now),
+            "size": readable_size(now.size_bytes) if now.size_bytes and now.begun else "",
+            "source": source_of(wanted) if not wanted.builtin else "",
+            "files": [f"{file.name}: {file.purpose}" for file in wanted.files],
+            "sendable": bool(wanted.address),
+            "leftover": readable_size(_size(spare)) if spare else "",
+            **_needs_view(wanted, now),
+            **_errand_view(errand, damaged=_state(now) == "damaged"),
+        }
+
+    def _do(self, message: Json) -> Json:
+        self._refuse_elsewhere()
+        kind, name, path = message.get("kind"), message.get("name"), message.get("path")
+        if not isinstance(kind, str) or kind not in _KINDS or not isinstance(name, str):
+            raise InputError(_INCOMPLETE)
+        errand: Json = {"do": kind, "accepted": message.get("accepted") is True}
+        if isinstance(path, str):
+            typed = path.strip().strip("\"'")
+            if not typed:
+                raise InputError("Type the path of the file or its folder first.")
+            source = Path(typed).expanduser()
+            if not source.exists():
+                raise InputError(f"There is no {source}; check the path.")
+            errand["source"] = str(source.absolute())
+        return self._begin(name, errand, lambda: None)
+
+    def _begin(self, name: str, errand: Json, ended: Callable[[], None]) -> Json:
+        wanted = entry(name)
+        if errand["do"] == "install":
+            refuse_unaccepted(wanted, accepted=errand["accepted"])
+        with self._guard:
+            before = self._errands.get(name)
+            if before is not None and before.running:
+                raise InputError(_BUSY)
+            self._errands[name] = Errand(self._module, {**errand, "name": name}, ended)
+        return self._show()
+
+    def _stop(self, message: Json) -> Json:
+        self._refuse_elsewhere()
+        errand = self._errands.get(str(message.get("name")))
+        if errand is not None and errand.running:
+            errand.stop()
+        return self._show()
+
+    def _refuse_elsewhere(self) -> None:
+        if not self._local:
+            raise InputError(_ELSEWHERE)
+
+
+def _state(now: Installed) -> str:
+    if not now.problem:
+        return "installed"
+    return "damaged" if now.begun else "missing"
+
+
+def _problem(wanted: CatalogueEntry, now: Installed) -> str:
+    """Say what is wrong with something that was whole once, and what helps on this page."""
+    if _state(now) != "damaged":
+        return ""
+    names = broken_names(wanted.name)
+    if wanted.builtin or not names:
+        return now.problem
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return _BROKEN.format(file=names[0], others=others)
+
+
+def _needs_view(wanted: CatalogueEntry, now: Installed) -> Json:
+    if wanted.builtin or not now.problem:
+        return {"download": "", "arrived": "", "disk": "", "enough": True}
+    found: Needs = needs(wanted.name)
+    return {
+        "download": readable_size(found.download_bytes),
+        "arrived": readable_size(found.arrived_bytes) if found.arrived_bytes else "",
+        "disk": readable_size(found.disk_bytes),
+        "enough": _free_bytes(models_dir()) >= found.disk_bytes,
+    }
+
+
+def _errand_view(errand: Errand | None, *, damaged: bool) -> Json:
+    if errand is None:
+        return {"errand": None, "said": "", "fault": ""}
+    if errand.running:
+        step = errand.step
+        what, _, which = step.stage.partition(" ")
+        return {
+            "errand": {
+                "kind": errand.kind,
+                "stopping": errand.stopping,
+                "stage": f"{_STAGES.get(what, what)} {which}".strip(),
+                "percent": round(100 * step.done / step.total, 1) if step.total else None,
+                "amount": f"{readable_size(step.done)} of {readable_size(step.total)}" if step.total else "",
+                "seconds_left": step.seconds_left,
+            },
+            "said": "",
+            "fault": "",
+        }
+    outcome = errand.outcome or {}
+    said = _DONE[errand.kind] if "done" in outcome else ""
+    if "cancelled" in outcome:
+        said = "Stopped. What has arrived is kept; Download goes on from there."
+    elif outcome.get("done", {}).get("verified") is False:
+        said = "Installed from your files, without comparing them with the published ones: the hub is out of reach."
+    # what a check has found is the problem that the model is shown with
+    fault = "" if errand.kind == "check" and damaged else str(outcome.get("error", ""))
+    return {"errand": None, "said": said, "fault": fault}
+
+
+def _free_bytes(folder: Path) -> int:
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # removed while we look
+            total += file.stat().st_size if file.is_file() else 0
+    return total

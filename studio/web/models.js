@@ -1,0 +1,299 @@
+// Models: what is installed, what is missing for what, and getting it. The dialog shows what the studio says; closing it stops
+// nothing. Rows stay the same nodes, or a button would vanish under the finger that presses it.
+
+const MODELS_WORDS = {
+  title: "Models",
+  intro: "What the studio works with. Nothing is fetched unless you press Download.",
+  builtin: "Comes with the program",
+  installed: "Installed",
+  missing: "Not installed",
+  damaged: "Damaged",
+  busy: "Busy",
+  download: "Download…",
+  goOn: "Go on with the download…",
+  own: "I already have the file…",
+  check: "Check",
+  repair: "Repair",
+  remove: "Remove…",
+  start: "Start the download",
+  notNow: "Not now",
+  use: "Use it",
+  send: "Choose a file to copy…",
+  sent: "File to copy",
+  stop: "Stop",
+  stopping: "Stopping…",
+  sure: "Remove it",
+  keep: "Keep it",
+  path: "Path of the file, or of the folder that holds it",
+  accept: "I accept this licence and use it for non-commercial research only.",
+  elsewhere: "Models are managed on the machine the studio runs on.",
+  sending: "Copying your file…",
+};
+const MODELS_LOOK_MS = 700;
+
+function modelsPart(ask, root, onChanged) {
+  const words = MODELS_WORDS;
+  const dot = h("span", { class: "dot", hidden: true });
+  const button = h("button", { type: "button", class: "small models-button", onclick: open }, words.title, dot);
+  const place = h("p", { class: "quiet place" });
+  const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
+  const list = h("ul", { class: "models-list" });
+  const closer = h("button", { type: "button", class: "small", onclick: () => dialog.close() }, "Close");
+  const dialog = h(
+    "dialog",
+    { class: "dialog models", "aria-label": words.title },
+    h("header", {}, h("h2", {}, words.title), closer),
+    h("p", { class: "quiet" }, words.intro),
+    place,
+    fault,
+    list,
+  );
+  root.append(dialog);
+  const rows = new Map();
+  let timer = null;
+  let known = ""; // which models were usable when we looked last
+
+  async function open() {
+    dialog.showModal();
+    closer.focus();
+    await look();
+  }
+
+  dialog.addEventListener("close", () => {
+    clearTimeout(timer);
+    button.focus();
+  });
+
+  async function look() {
+    clearTimeout(timer);
+    show(await ask({ do: "models" }));
+    if (dialog.open) timer = setTimeout(look, MODELS_LOOK_MS);
+  }
+
+  async function tell(message) {
+    const answer = await ask(message);
+    if (!answer.error) show(answer);
+    return answer.error || "";
+  }
+
+  function show(answer) {
+    sentence(fault, answer.error);
+    if (answer.error) return;
+    write(place, `${answer.folder ? `${answer.folder}, ` : ""}${answer.free} free${answer.local ? "" : `. ${words.elsewhere}`}`);
+    for (const model of answer.models) {
+      if (!rows.has(model.name)) {
+        rows.set(model.name, modelRow(model.name, tell, look));
+        list.append(rows.get(model.name).node);
+      }
+      rows.get(model.name).update(model, answer);
+    }
+    dot.hidden = !answer.models.some((one) => one.state === "damaged" && !one.errand);
+    button.setAttribute("aria-label", dot.hidden ? words.title : `${words.title}: one is damaged`);
+    const usable = answer.models.map((one) => `${one.name} ${one.state}`).join("/");
+    if (known && known !== usable) onChanged();
+    known = usable;
+  }
+
+  ask({ do: "models" }).then((answer) => !answer.error && show(answer));
+  return { button, open };
+}
+
+function modelRow(name, tell, look) {
+  const words = MODELS_WORDS;
+  const title = h("h3", {});
+  const state = h("span", { class: "tag" });
+  const purpose = h("p", {});
+  const facts = h("p", { class: "quiet facts-line" });
+  const licence = h("p", { class: "quiet facts-line" });
+  const problem = h("p", { class: "notice fault", hidden: true });
+  const said = h("p", { class: "quiet said", role: "status", hidden: true });
+  const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
+
+  const stage = h("span", {});
+  const left = h("span", { class: "left" });
+  const fillBar = h("i", {});
+  const bar = h("div", { class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, fillBar);
+  const stop = h("button", { type: "button", onclick: () => doing({ do: "models_stop", name }) }, words.stop);
+  const progress = h("div", { class: "progress", hidden: true }, h("p", { class: "line" }, stage, left), bar, h("div", { class: "acts" }, stop));
+
+  const make = (text, run, kind) => h("button", { type: "button", class: kind || "small", onclick: run }, text);
+  const download = make(words.download, () => openPanel("download"));
+  const own = make(words.own, () => openPanel("own"));
+  const repair = make(words.repair, () => doing({ do: "models_do", name, kind: "repair" }), "small strong");
+  const check = make(words.check, () => doing({ do: "models_do", name, kind: "check" }));
+  const remove = make(words.remove, () => openPanel("remove"));
+  const leftover = make("", () => doing({ do: "models_do", name, kind: "remove_leftover" }));
+  const acts = h("div", { class: "acts" }, repair, download, own, check, leftover, remove);
+  const panel = h("div", { class: "model-panel", hidden: true });
+  const node = h(
+    "li",
+    { class: "model", "data-model": name },
+    h("div", { class: "model-head" }, title, state),
+    purpose, facts, licence, problem, progress, fault, said, acts, panel,
+  );
+  let model = null;
+  let desk = null;
+  let shownPanel = "";
+
+  async function doing(message) {
+    sentence(fault, await tell(message));
+  }
+
+  function closePanel(focus) {
+    shownPanel = "";
+    panel.hidden = true;
+    fill(panel);
+    acts.hidden = false;
+    if (focus && focus.isConnected && !focus.hidden) focus.focus();
+  }
+
+  // The licence of some has to be accepted before anything is fetched or taken over.
+  function acceptance(buttons) {
+    if (!model.non_commercial) return { node: null, accepted: () => true };
+    const box = h("input", { type: "checkbox", onchange: () => buttons.forEach((one) => (one.disabled = !box.checked)) });
+    for (const one of buttons) one.disabled = true;
+    return { node: h("label", { class: "check" }, box, words.accept), accepted: () => box.checked };
+  }
+
+  function openPanel(kind) {
+    shownPanel = kind;
+    sentence(fault, "");
+    acts.hidden = true;
+    panel.hidden = false;
+    const cancel = make(kind === "remove" ? words.keep : words.notNow, () => closePanel({ download, own, remove }[kind]), " ");
+    if (kind === "download") fillDownload(cancel);
+    else if (kind === "own") fillOwn(cancel);
+    else fillRemove(cancel);
+    panel.querySelector("input:not([type=file]), button:not(:disabled)").focus();
+  }
+
+  function fillDownload(cancel) {
+    const start = make(words.start, () => begin({}, accept), "main");
+    const accept = acceptance([start]);
+    fill(
+      panel,
+      h("p", {}, `${model.download} from ${model.source}${model.arrived ? `; ${model.arrived} of it are here already` : ""}.`),
+      h("p", { class: model.enough ? "" : "notice" }, `Needs ${model.disk} of disk until it is ready; ${desk.free} are free.`),
+      accept.node,
+      h("div", { class: "dialog-buttons" }, cancel, start),
+    );
+  }
+
+  function fillOwn(cancel) {
+    const path = h("input", { type: "text", autocomplete: "off", spellcheck: false, "aria-label": words.path, placeholder: words.path });
+    const use = make(words.use, null, "main");
+    const picker = h("input", { type: "file", class: "visually-hidden", tabIndex: -1, "aria-label": words.sent });
+    const send = model.sendable ? make(words.send, () => picker.click(), " ") : null;
+    const accept = acceptance([use, ...(send ? [send] : [])]);
+    use.addEventListener("click", () => begin({ path: path.value }, accept));
+    path.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || use.disabled) return;
+      event.preventDefault();
+      use.click();
+    });
+    picker.addEventListener("change", () => picker.files.length && sendFile(picker.files[0], accept));
+    fill(
+      panel,
+      h("p", {}, model.files.join("; "), "."),
+      h("p", { class: "quiet" }, "It is used where it lies if that is possible, and compared with the published file either way."),
+      accept.node,
+      path,
+      picker,
+      h("div", { class: "dialog-buttons" }, cancel, send, use),
+    );
+  }
+
+  function fillRemove(cancel) {
+    const sure = make(words.sure, () => begin({}, { accepted: () => false }, "remove"), "danger-main");
+    fill(
+      panel,
+      h("p", {}, `${model.title} and what was downloaded for it are deleted from this machine${model.size ? `: ${model.size}` : ""}.`),
+      h("div", { class: "dialog-buttons" }, cancel, sure),
+    );
+  }
+
+  async function begin(more, accept, kind = "install") {
+    const error = await tell({ do: "models_do", name, kind, accepted: accept.accepted(), ...more });
+    sentence(fault, error);
+    if (!error) closePanel(stop);
+  }
+
+  async function sendFile(file, accept) {
+    if (file.size > desk.upload_bytes) {
+      sentence(fault, `“${file.name}” is too large to be copied through the page; type its path instead.`);
+      return;
+    }
+    sentence(fault, "");
+    sentence(said, words.sending);
+    let answer;
+    try {
+      const query = new URLSearchParams({ name, file: file.name, accepted: String(accept.accepted()) });
+      answer = await (await fetch(`studio/weights?${query}`, { method: "POST", body: file })).json();
+    } catch (error) {
+      answer = { error: `“${file.name}” could not be sent. Is the studio still running?` };
+    }
+    sentence(said, "");
+    sentence(fault, answer.error);
+    if (!answer.error) {
+      closePanel(stop);
+      look();
+    }
+  }
+
+  function drawProgress(errand) {
+    progress.hidden = !errand;
+    if (!errand) return;
+    write(stage, errand.stopping ? words.stopping : [errand.stage || "Beginning…", errand.amount].filter(Boolean).join(": "));
+    write(left, errand.stopping ? "" : timeLeft(errand.seconds_left));
+    bar.className = errand.percent === null ? "bar open" : "bar";
+    bar.setAttribute("aria-label", `${model.title}: ${errand.stage}`);
+    fillBar.style.width = errand.percent === null ? "" : `${errand.percent}%`;
+    if (errand.percent === null) bar.removeAttribute("aria-valuenow");
+    else bar.setAttribute("aria-valuenow", Math.round(errand.percent));
+    stop.disabled = errand.stopping;
+  }
+
+  return {
+    node,
+    update(next, answer) {
+      model = next;
+      desk = answer;
+      const busy = Boolean(model.errand);
+      const hadFocus = node.contains(document.activeElement);
+      node.dataset.state = busy ? "busy" : model.state;
+      write(title, model.title);
+      write(state, busy ? words.busy : model.builtin && model.state === "installed" ? words.builtin : words[model.state]);
+      state.className = `tag ${busy ? "working" : model.state}`;
+      write(purpose, model.purpose);
+      const sizes = [model.size && `${model.size} on this machine`, model.state === "missing" && `${model.download} to download`];
+      write(facts, [...sizes, model.leftover && `${model.leftover} of downloaded files are no longer needed`].filter(Boolean).join(" · "));
+      facts.hidden = !facts.textContent;
+      const text = `Licence: ${model.licence}. ${model.licence_note}`;
+      if (licence.dataset.text !== text) {
+        licence.dataset.text = text;
+        fill(licence, text, model.licence_link && [" ", h("a", { href: model.licence_link, target: "_blank", rel: "noreferrer" }, "Read it")]);
+      }
+      sentence(problem, busy ? "" : model.problem);
+      drawProgress(model.errand);
+      if (!said.textContent || model.said || busy) sentence(said, model.said);
+      if (model.fault && !busy) sentence(fault, model.fault);
+      else if (busy) sentence(fault, "");
+      const mine = answer.local && !model.builtin;
+      const there = model.state !== "missing";
+      download.hidden = !mine || there;
+      write(download, model.arrived ? words.goOn : words.download);
+      own.hidden = !mine || model.state === "installed";
+      repair.hidden = !mine || model.state !== "damaged";
+      check.hidden = !answer.local || model.state !== "installed";
+      remove.hidden = !mine || !(there || model.arrived);
+      leftover.hidden = !mine || !model.leftover;
+      if (model.leftover) write(leftover, `Free ${model.leftover}`);
+      if (busy && shownPanel) closePanel(null);
+      acts.hidden = busy || Boolean(shownPanel);
+      if (hadFocus && !node.contains(document.activeElement)) {
+        const next = [...node.querySelectorAll("button")].find((one) => !one.disabled && one.offsetParent);
+        if (next) next.focus();
+      }
+    },
+  };
+}
