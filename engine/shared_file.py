@@ -1,7 +1,7 @@
-"""One file to share: a person, a cast or a whole scene with its pictures, packed from a sample folder and unpacked again.
+"""One file to share: a person, a cast or a scene with its pictures, packed from a sample folder and unpacked again.
 
-A `.lumosx` file is a zip of an official sample folder with a `scene.json`, and beside them a `lumosx.json` that names the
-version and the sha256 of every other member. A plain zip of a sample folder is read as well.
+A `.lumosx` file is a zip of an official sample folder with a `scene.json`, and beside them a `lumosx.json` that names
+the version and the sha256 of every other member. A plain zip of a sample folder is read as well.
 
 Reading trusts nothing: not the number of members nor their sizes, not their names, not their pictures. What is read was
 checked before the first pixel is decoded; what is refused leaves nothing behind.
@@ -76,7 +76,7 @@ def write_shared(
     settings: RenderSettings | None = None,
     whole_pictures: bool = False,
 ) -> None:
-    """Write the scene to `out`, a `.lumosx` file or a `.zip` of the official sample folder; the same bytes for the same.
+    """Write the scene to `out`, a `.lumosx` file or a `.zip` of the official sample folder; equal scenes, equal bytes.
 
     The references are packed as the model sees them, cut out and cropped, so that nothing of a photograph travels that
     the scene does not show; `whole_pictures` packs the photographs and their masks instead. Raises `InputError` for
@@ -184,7 +184,9 @@ def _check_end(stream: BinaryIO, name: str) -> None:
     if at < 0 or tail[at : at + 4] != _END or tail[-2:] != b"\0\0":
         at = tail.rfind(_END, 0, len(tail) - _END_BYTES + len(_END))
     if at < 0:
-        raise InputError(f"“{name}” is no file to share scenes; choose one that ends in {ENDING}, or a zip of a folder.")
+        raise InputError(
+            f"“{name}” is no file to share scenes; choose one that ends in {ENDING}, or a zip of a folder."
+        )
     count, index_bytes = struct.unpack("<10xHL6x", tail[at : at + _END_BYTES])
     if tail[max(0, at - _END_64_BYTES) :][:4] == _END_64 or count > MAX_MEMBERS or index_bytes > _MAX_INDEX_BYTES:
         raise _too_many(name)
@@ -248,7 +250,11 @@ def _folder_around(places: dict[str, zipfile.ZipInfo], name: str) -> str:
     for entry in (SCENE_NAME, CAPTION_NAME):
         if entry in places:
             return ""
-    around = {full[: -len(PurePosixPath(full).name)] for full in places if full.endswith((f"/{SCENE_NAME}", f"/{CAPTION_NAME}"))}
+    around = {
+        full[: -len(PurePosixPath(full).name)]
+        for full in places
+        if full.endswith((f"/{SCENE_NAME}", f"/{CAPTION_NAME}"))
+    }
     tops = [folder for folder in around if folder.count("/") == 1 and not folder.startswith((".", "__MACOSX"))]
     if len(tops) != 1:
         raise InputError(f"“{name}” holds no scene; choose a {ENDING} file, or the zip of one sample folder.")

@@ -33,8 +33,8 @@ def load_source(text: str, store: PictureStore) -> Source:
     """Read the scene that `text` means and bring its pictures into the store.
 
     A path that exists is taken at its word: a folder (sample folder, preset, PNG frames of a clip), a .json scene file,
-    a .lumosx file or a zip of a sample folder, or a clip. Otherwise `text` is the name of a preset, the user's before the built-in ones. Raises `InputError` or
-    `PictureError`.
+    a .lumosx file or a zip of a sample folder, or a clip. Otherwise `text` is the name of a preset, the user's before
+    the built-in ones. Raises `InputError` or `PictureError`.
     """
     try:
         path = Path(text).expanduser()
@@ -84,8 +84,8 @@ def _from_file(path: Path, store: PictureStore) -> Source:
     if ending in CLIP_ENDINGS:
         return _from_clip(path, store)
     raise InputError(
-        f"“{path}” is no scene; give a sample folder or its zip, a preset, a shared file (.lumosx), a scene file (.json) "
-        "or a clip made by this program."
+        f"“{path}” is no scene; give a sample folder or its zip, a preset, a shared file (.lumosx), a scene file "
+        "(.json) or a clip made by this program."
     )
 
 

@@ -44,6 +44,7 @@ FORMS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE TABLE notes (name TEXT PRIMARY KEY)",
     ),
+    ("ALTER TABLE jobs ADD COLUMN batch TEXT NOT NULL DEFAULT ''",),
 )
 """What makes each form of the file out of the one before it; the file's `user_version` counts how many it has had."""
 

@@ -1,8 +1,7 @@
 """Renders and their order: one worker thread owns the engine, every page only looks.
 
-Knows nothing of Gradio, browsers or tabs: a page may come, go or be doubled without touching a running render. What a
-page sees are immutable `Job` snapshots; `JobQueue.version` grows with every change, so looking is cheap. The truth lies
-in the `JobStore`; only progress and previews live here.
+Knows nothing of pages: one may come, go or be doubled without touching a running render. What it sees are immutable
+`Job` snapshots; `JobQueue.version` grows with every change. The truth lies in the `JobStore`.
 """
 
 from __future__ import annotations
@@ -104,12 +103,13 @@ class JobQueue:
 
     # -- what the user does; all raise `OutputError` where the queue cannot be written ---------------------------------
 
-    def submit(self, request: RenderRequest, title: str) -> Job:
-        """Put a request at the end of the queue; it is on the disk when this returns."""
+    def submit(self, request: RenderRequest, title: str, *variations: RenderRequest) -> Job:
+        """Put a request at the end of the queue, variations behind it as one batch; return its job. All are on the disk
+        when this returns."""
         self._check_open()
-        job_id = self._store.add(request, title)
+        ids = self._store.add_all((request, *variations), title)
         self.start()
-        return self._after(job_id)
+        return self._after(ids[0])
 
     def replace(self, job_id: str, request: RenderRequest, title: str) -> Job:
         """Give a waiting job another request; raises `InputError` if it has begun meanwhile."""

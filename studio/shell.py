@@ -12,6 +12,7 @@ from engine.errors import MachineError
 from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, pictures_dir
 from engine.pictures import PictureStore
 from studio.backend import Backend
+from studio.costs import cost_answer
 from studio.cutting import Cutting
 from studio.desk import Desk
 from studio.drafts import DraftBook
@@ -20,6 +21,8 @@ from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
 from studio.routes import middleware, routes
+from studio.scene_desk import SceneDesk
+from studio.sharing import Sharing
 from studio.theme import script, style, theme
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -35,16 +38,19 @@ class Shell:
         self._pictures = PictureStore(pictures_dir())
         self._queue = JobQueue(backend.make_engine, self._pictures, clips_dir, JobStore(jobs_file()))
         self._cutting = Cutting(backend.cutters, self._pictures)
+        library, drafts = Library(self._pictures), DraftBook(drafts_dir())
+        scenes = SceneDesk(pictures=self._pictures, library=library, drafts=drafts)
+        self._sharing = Sharing(pictures=self._pictures, library=library, show=scenes.show, exports=exports_dir)
         self._desk = Desk(
             queue=self._queue,
-            library=Library(self._pictures),
+            library=library,
             pictures=self._pictures,
-            drafts=DraftBook(drafts_dir()),
+            drafts=drafts,
             local=host in _LOOPBACK,
             missing_weights=backend.missing_weights,
             save=save_export,
             formats=FORMATS,
-            more=self._cutting.answers,
+            more={**self._cutting.answers, **self._sharing.answers, "cost": cost_answer},
         )
         self._blocks = page(self._desk.ask)
 
@@ -78,6 +84,7 @@ class Shell:
                 exports=exports_dir,
                 read_folder=self._desk.read_folder,
                 receive_picture=self._desk.receive_picture,
+                receive_shared=self._sharing.receive,
                 ask=self._desk.ask,
             ),
             "middleware": middleware(self._host),

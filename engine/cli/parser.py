@@ -118,7 +118,10 @@ def _render(commands: _Commands[_Parser]) -> None:
         epilog="What is left open comes from the scene, else from the engine. A clip of ours as SCENE is made again.",
     )
     parser.add_argument(
-        "scene", type=_text, metavar="SCENE", help="sample folder or its zip, preset (path or name), .lumosx file, scene file or a clip of ours"
+        "scene",
+        type=_text,
+        metavar="SCENE",
+        help="sample folder or its zip, preset (path or name), .lumosx file, scene file or a clip of ours",
     )
     parser.add_argument(
         "--out", type=_path, metavar="FILE", help="target: .mp4, .webm, .gif, or a folder for PNG frames"

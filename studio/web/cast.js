@@ -1,6 +1,6 @@
 // The cast board: a dashed box per subject, boxes for objects and the background, as in the figure of the paper.
 
-function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu, undo, redo, saveAll, startEmpty }) {
+function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePerson, upload, openMenu, undo, redo, saveAll, shareAll, startEmpty, foot }) {
   const boxes = new Map(); // owner id → box
   const figures = new Map(); // reference id → figure
   let view = null;
@@ -8,6 +8,7 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
 
   const board = {
     edit: (change, near) => told(edit(change), near),
+    typing,
     markWords,
     frame,
     cutOut,
@@ -107,6 +108,7 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
           { title: "Move to the back", disabled: place === all.length - 1, run: () => move(place + 1) },
           { title: "Duplicate", run: () => board.edit({ kind: "duplicate", subject: id }) },
           { title: "Save as a preset…", run: () => savePerson(id, owner.name || owner.title) },
+          { title: "Share as a file…", run: () => sharePerson(id, owner.name || owner.title) },
           { title: "Remove", danger: true, run: () => board.edit({ kind: "remove", target: id }).then(() => addPerson.focus()) },
         ],
         `Options of ${owner.title}`,
@@ -181,6 +183,7 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
   const undoButton = h("button", { type: "button", class: "small", onclick: undo, title: "Ctrl+Z" }, "Undo");
   const redoButton = h("button", { type: "button", class: "small", onclick: redo, title: "Ctrl+Shift+Z" }, "Redo");
   const saveButton = h("button", { type: "button", class: "small", onclick: saveAll }, "Save as a preset…");
+  const shareButton = h("button", { type: "button", class: "small", onclick: shareAll }, "Share…");
   const emptyButton = h("button", { type: "button", class: "small", onclick: startEmpty }, "Start empty");
   const invitation = h(
     "div",
@@ -204,15 +207,15 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
     node: h(
       "section",
       { class: "part", "aria-label": "Cast" },
-      h("header", {}, h("h2", {}, "Cast"), title, h("div", { class: "bar-buttons" }, undoButton, redoButton, saveButton, emptyButton)),
-      cast, busy, refusedBox, fault, picker,
+      h("header", {}, h("h2", {}, "Cast"), title, h("div", { class: "bar-buttons" }, undoButton, redoButton, saveButton, shareButton, emptyButton)),
+      cast, foot, busy, refusedBox, fault, picker,
     ),
     show(next, document) {
       show(next);
       write(title, next.title);
       undoButton.disabled = !document.canUndo;
       redoButton.disabled = !document.canRedo;
-      saveButton.disabled = emptyButton.disabled = !next.owners.length;
+      saveButton.disabled = shareButton.disabled = emptyButton.disabled = !next.owners.length;
     },
     ways,
     fail: (text) => sentence(fault, text),

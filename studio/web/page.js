@@ -21,7 +21,8 @@ async function begin() {
   fill(root);
   const saveRow = saveRowFor(ask, first.formats);
   const settings = settingsPart(first.engines);
-  const scene = scenePart(ask, sceneChanged, root);
+  const cost = costPart(ask);
+  const scene = scenePart(ask, sceneChanged, root, () => settings.read(), cost.node);
   const run = runPart(ask, settings, clipFacts, saveRow, render, openJob);
   const clips = clipsPart(ask, saveRow, openClip);
   const gone = h("p", { class: "notice fault", hidden: true, role: "alert" });
@@ -33,6 +34,7 @@ async function begin() {
   ]);
   scene.begin(first.presets, first.local);
   let renderFault = false;
+  let pictures = 0; // on the board
 
   function sceneChanged(view) {
     if (renderFault) {
@@ -40,6 +42,8 @@ async function begin() {
       run.fail("");
     }
     if (view.settings) settings.write(view.settings);
+    pictures = view.owners.reduce((sum, one) => sum + one.references.length, 0);
+    cost.update(pictures, settings.read());
   }
 
   async function render() {
@@ -51,7 +55,7 @@ async function begin() {
       run.fail("Choose a scene first.");
       return;
     }
-    const answer = await ask({ do: "render", ...draft, settings: settings.read(), replaces: run.replaces() });
+    const answer = await ask({ do: "render", ...draft, settings: settings.read(), count: settings.count(), replaces: run.replaces() });
     run.render.disabled = false;
     const placed = settings.say(answer.field, answer.error);
     renderFault = Boolean(answer.error && !placed);
@@ -113,7 +117,13 @@ async function begin() {
 
   look();
   scene.keepSettings(() => settings.read());
-  settings.node.addEventListener("change", () => scene.settingsChanged());
+  // while somebody types, too: a number still in its field is kept over a reload
+  for (const moment of ["input", "change"]) {
+    settings.node.addEventListener(moment, () => {
+      scene.settingsChanged();
+      cost.update(pictures, settings.read());
+    });
+  }
   const found = await scene.reopen();
   if (found && found.settings) settings.write(found.settings);
   const preset = first.presets.find((one) => !one.error && one.kind === "scene");

@@ -26,6 +26,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
   }
 
   function nameRender() {
+    settings.single(Boolean(queue.replaces()));
     render.textContent = queue.replaces() ? "Save to the queue" : running ? "Render next" : "Render";
   }
 

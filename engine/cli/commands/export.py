@@ -1,4 +1,4 @@
-"""`export SCENE FOLDER`: a scene as an official sample folder, with a `scene.json` that loses nothing, or as one file."""
+"""`export SCENE FOLDER`: a scene as an official sample folder, or as one file to share; nothing is lost."""
 
 from __future__ import annotations
 
