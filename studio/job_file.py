@@ -93,6 +93,13 @@ class JobFile:
                     connection.execute("ROLLBACK")
                 raise
 
+    def scrub(self) -> None:
+        """Write the file and its log anew, so that nothing of rows that were deleted is left in them."""
+        with self._explained():
+            connection = self._open()
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None:
             if self._connection.in_transaction or _identity(self._path) == self._opened:

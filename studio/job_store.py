@@ -241,11 +241,17 @@ class JobStore:
             if not changed.rowcount:
                 raise InputError(_GONE)
 
-    def forget(self, job_id: str) -> None:
-        """Remove a job that is not running; a finished one's clip stays."""
+    def forget(self, *job_ids: str) -> None:
+        """Remove jobs that are not running, all or none; a finished one's clip stays."""
         with self._writing() as write:
-            if not write("DELETE FROM jobs WHERE id = ? AND state != 'running'", (job_id,)).rowcount:
-                raise InputError("This render is running; cancel it first." if self._has(job_id) else _GONE)
+            for job_id in job_ids:
+                if not write("DELETE FROM jobs WHERE id = ? AND state != 'running'", (job_id,)).rowcount:
+                    raise InputError("This render is running; cancel it first." if self._has(job_id) else _GONE)
+
+    def scrub(self) -> None:
+        """Leave nothing of jobs that were removed in the file."""
+        with self._lock:
+            self._file.scrub()
 
     # -- what its holder does ------------------------------------------------------------------------------------------
 

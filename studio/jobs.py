@@ -35,11 +35,7 @@ _PAUSES_S = (5.0, 15.0, 30.0, 60.0)
 
 
 class JobQueue:
-    """The jobs of a store, worked off one after another by a thread of this process.
-
-    `make_engine` is called in that thread, so whatever it imports stays out of the page's start. Waiting jobs of an
-    earlier run are taken up by `start`, or with the first job.
-    """
+    """The jobs of a store, worked off one after another by a thread of this process, which calls `make_engine`."""
 
     def __init__(
         self,
@@ -104,8 +100,7 @@ class JobQueue:
     # -- what the user does; all raise `OutputError` where the queue cannot be written ---------------------------------
 
     def submit(self, request: RenderRequest, title: str, *variations: RenderRequest) -> Job:
-        """Put a request at the end of the queue, variations behind it as one batch; return its job. All are on the disk
-        when this returns."""
+        """Put a request at the end of the queue, variations behind it as one batch; all are on disk when it returns."""
         self._check_open()
         ids = self._store.add_all((request, *variations), title)
         self.start()
@@ -140,10 +135,13 @@ class JobQueue:
         self.start()
         return self._after(job_id)
 
-    def forget(self, job_id: str) -> None:
-        """Remove a job that is not running; a finished one's clip stays."""
-        self._store.forget(job_id)
-        drop_unfinished(job_id)
+    def forget(self, *job_ids: str, scrub: bool = False) -> None:
+        """Remove jobs that are not running, with `scrub` to the last byte; a finished one's clip stays."""
+        self._store.forget(*job_ids)
+        for job_id in job_ids:
+            drop_unfinished(job_id)
+        if scrub:
+            self._store.scrub()
         self._refresh()
 
     def move(self, job_id: str, by: int) -> None:

@@ -16,6 +16,7 @@ from studio.costs import cost_answer
 from studio.cutting import Cutting
 from studio.desk import Desk
 from studio.drafts import DraftBook
+from studio.forgetting import Forgetting
 from studio.formats import FORMATS, save_as
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
@@ -41,6 +42,7 @@ class Shell:
         library, drafts = Library(self._pictures), DraftBook(drafts_dir())
         scenes = SceneDesk(pictures=self._pictures, library=library, drafts=drafts)
         self._sharing = Sharing(pictures=self._pictures, library=library, show=scenes.show, exports=exports_dir)
+        forgetting = Forgetting(pictures=self._pictures, library=library, queue=self._queue, show=scenes.show)
         self._desk = Desk(
             queue=self._queue,
             library=library,
@@ -50,7 +52,7 @@ class Shell:
             missing_weights=backend.missing_weights,
             save=save_export,
             formats=FORMATS,
-            more={**self._cutting.answers, **self._sharing.answers, "cost": cost_answer},
+            more={**self._cutting.answers, **self._sharing.answers, **forgetting.answers, "cost": cost_answer},
         )
         self._blocks = page(self._desk.ask)
 

@@ -49,7 +49,7 @@ def reference_cost(settings: RenderSettings, count: int, sizes: ModelSizes | Non
 
 
 def _operations(sizes: ModelSizes, work: Work) -> float:
-    """Multiply-adds of one block for all tokens: projections, feed-forward, attention to one another and to the text."""
+    """Multiply-adds of one block for all tokens: projections, feed-forward, attention to each other and to the text."""
     tokens, width = tokens_of(sizes, work), sizes.width
     each = 6 * width * width + 2 * width * sizes.ffn_width + 2 * width * (tokens + _TEXT_TOKENS)
     return float(tokens) * each

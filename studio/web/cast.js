@@ -1,6 +1,6 @@
 // The cast board: a dashed box per subject, boxes for objects and the background, as in the figure of the paper.
 
-function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePerson, upload, openMenu, undo, redo, saveAll, shareAll, startEmpty, foot }) {
+function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePerson, deletePerson, upload, openMenu, undo, redo, saveAll, shareAll, startEmpty, foot }) {
   const boxes = new Map(); // owner id → box
   const figures = new Map(); // reference id → figure
   let view = null;
@@ -109,8 +109,9 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
           { title: "Duplicate", run: () => board.edit({ kind: "duplicate", subject: id }) },
           { title: "Save as a preset…", run: () => savePerson(id, owner.name || owner.title) },
           { title: "Share as a file…", run: () => sharePerson(id, owner.name || owner.title) },
-          { title: "Remove", danger: true, run: () => board.edit({ kind: "remove", target: id }).then(() => addPerson.focus()) },
-        ],
+          { title: "Remove from the scene", danger: true, run: () => board.edit({ kind: "remove", target: id }).then(() => addPerson.focus()) },
+          owner.references.length > 0 && { title: "Delete this person’s pictures from this computer…", danger: true, run: () => deletePerson(id, owner.name || owner.title) },
+        ].filter(Boolean),
         `Options of ${owner.title}`,
       );
     }
@@ -177,6 +178,7 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
     cast.classList.toggle("bare", !view.owners.length);
     sentence(many, view.advice.filter((one) => !one.target).map((one) => one.text).join(" "));
     sentence(fault, "");
+    sentence(doneNote, "");
   }
 
   const title = h("span", { class: "quiet cast-title" });
@@ -195,6 +197,7 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
   const many = h("p", { class: "advice-line", hidden: true });
   const cast = h("div", { class: "cast" }, invitation, boxesNode, many);
   const busy = h("p", { class: "quiet busy", hidden: true, "aria-live": "polite" });
+  const doneNote = h("p", { class: "notice", hidden: true, role: "status" });
   const refused = h("ul", {});
   const refusedBox = h(
     "div",
@@ -208,7 +211,7 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
       "section",
       { class: "part", "aria-label": "Cast" },
       h("header", {}, h("h2", {}, "Cast"), title, h("div", { class: "bar-buttons" }, undoButton, redoButton, saveButton, shareButton, emptyButton)),
-      cast, foot, busy, refusedBox, fault, picker,
+      cast, foot, busy, doneNote, refusedBox, fault, picker,
     ),
     show(next, document) {
       show(next);
@@ -220,6 +223,8 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
     ways,
     fail: (text) => sentence(fault, text),
     busy: (text) => sentence(busy, text),
+    // a word on what was done, which goes with the next change
+    done: (text) => sentence(doneNote, text),
     refuse(sentences) {
       fill(refused, sentences.map((one) => h("li", {}, one)));
       refusedBox.hidden = !sentences.length;

@@ -214,8 +214,25 @@ function documentPart(ask, { shown, painted, saving }) {
     return { settings: (stored ? stored.settings : kept.settings) || null };
   }
 
+  // After a person was deleted: no step of the history names one of the pictures any more, neither here nor on the disk.
+  function forget(answer, gone) {
+    const names = new Set(gone);
+    history.clean({ scene: answer.scene, title: history.present.title, preset: null }, (one) => {
+      const { subjects, objects, background } = one.scene;
+      const all = [background, ...objects, ...subjects.flatMap((subject) => [subject.face, ...subject.attributes])];
+      return all.some((item) => item && (names.has(item.image) || names.has(item.mask)));
+    });
+    lastTyped = 0;
+    show(answer);
+  }
+
   return {
     take,
+    forget,
+    async settledScene() {
+      await queue;
+      return { scene: scene(), title: history.present.title };
+    },
     typed,
     edit,
     request,

@@ -26,9 +26,19 @@ function scenePart(ask, changed, root, settings, foot) {
     saveAll: () => presets.openSave(people(), "scene", document_.title || "My scene"),
     savePerson: (id, name) => presets.openSave(people(), id, name),
     shareAll: () => share.openScene(people(), "scene", document_.title || "My scene"),
+    deletePerson: (id, name) => forgetting.open(id, name),
     sharePerson: (id, name) => share.openScene(people(), id, name),
     startEmpty,
     foot,
+  });
+
+  const forgetting = forgetPart({
+    ask, root,
+    history: document_,
+    done(answer) {
+      presets.renew(answer.presets, "");
+      cast.done(answer.kept || "All pictures of this person are deleted from this computer.");
+    },
   });
 
   async function draft() {
