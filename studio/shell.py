@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from engine.errors import MachineError
-from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, pictures_dir
+from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, pictures_dir, preferences_file
 from engine.pictures import PictureStore
 from studio.backend import Backend
 from studio.costs import cost_answer
@@ -21,6 +21,8 @@ from studio.formats import FORMATS, save_as
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
+from studio.preferences import PreferenceBook
+from studio.reports import Reports
 from studio.routes import middleware, routes
 from studio.scene_desk import SceneDesk
 from studio.sharing import Sharing
@@ -43,6 +45,16 @@ class Shell:
         scenes = SceneDesk(pictures=self._pictures, library=library, drafts=drafts)
         self._sharing = Sharing(pictures=self._pictures, library=library, show=scenes.show, exports=exports_dir)
         forgetting = Forgetting(pictures=self._pictures, library=library, queue=self._queue, show=scenes.show)
+        reports = Reports(queue=self._queue, exports=exports_dir)
+        self._preferences = PreferenceBook(preferences_file())
+        more = {
+            **self._cutting.answers,
+            **self._sharing.answers,
+            **forgetting.answers,
+            **reports.answers,
+            **self._preferences.answers,
+            "cost": cost_answer,
+        }
         self._desk = Desk(
             queue=self._queue,
             library=library,
@@ -50,9 +62,9 @@ class Shell:
             drafts=drafts,
             local=host in _LOOPBACK,
             missing_weights=backend.missing_weights,
-            save=save_export,
+            save=self._save,
             formats=FORMATS,
-            more={**self._cutting.answers, **self._sharing.answers, **forgetting.answers, "cost": cost_answer},
+            more=more,
         )
         self._blocks = page(self._desk.ask)
 
@@ -76,6 +88,10 @@ class Shell:
         self._queue.close()
         self._cutting.close()
         self._blocks.close(verbose=False)
+
+    def _save(self, clip: Path, name: str, pictures: bool) -> Path:
+        """Return a clip in the format `name`, with or without its pictures inside and marked as the user prefers."""
+        return save_as(clip, name, exports_dir(), pictures=pictures, mark=self._preferences.read().mark)
 
     def _launch(self, port: int) -> None:
         app_kwargs: dict[str, Any] = {
@@ -115,11 +131,6 @@ class Shell:
 def exports_dir() -> Path:
     """Return where clips in other formats are kept until the cache is cleared."""
     return cache_dir() / "exports"
-
-
-def save_export(clip: Path, name: str, pictures: bool) -> Path:
-    """Return a clip in the format `name`, with or without its pictures inside, see `studio.formats.save_as`."""
-    return save_as(clip, name, exports_dir(), pictures=pictures)
 
 
 def page(ask: Callable[[Any], dict[str, Any]]) -> gr.Blocks:

@@ -9,7 +9,7 @@ from gradio import themes
 WEB = Path(__file__).parent / "web"
 PARTS = (
     "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop", "facebox",
-    "prompt", "share", "presets", "cost", "forget", "scene", "settings", "queue", "run", "clips", "page",
+    "prompt", "share", "presets", "cost", "forget", "report", "scene", "settings", "queue", "run", "clips", "page",
 )  # fmt: skip
 """The scripts, in the order in which they build on one another."""
 

@@ -228,6 +228,12 @@ def _nano(commands: _Commands[_Parser]) -> None:
 def _doctor(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "doctor", "this machine, its budget, what is installed and what will run")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
+    parser.add_argument(
+        "--bundle",
+        type=_path,
+        metavar="FILE",
+        help="write a zip to attach to a report: all this, versions and the log, without pictures and names",
+    )
 
 
 def _bench(commands: _Commands[_Parser]) -> None:

@@ -23,11 +23,12 @@ async function begin() {
   const settings = settingsPart(first.engines);
   const cost = costPart(ask);
   const scene = scenePart(ask, sceneChanged, root, () => settings.read(), cost.node);
-  const run = runPart(ask, settings, clipFacts, saveRow, render, openJob);
+  const report = reportPart(ask, root);
+  const run = runPart(ask, settings, clipFacts, saveRow, render, openJob, report.open);
   const clips = clipsPart(ask, saveRow, openClip);
   const gone = h("p", { class: "notice fault", hidden: true, role: "alert" });
   add(root, [
-    h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes.")),
+    h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes."), mastheadMenu(ask, scene.openMenu, report)),
     gone,
     h("div", { class: "columns" }, h("div", {}, scene.node), h("div", { class: "run-column" }, run.node)),
     clips.node,

@@ -1,7 +1,7 @@
 // The queue: what waits, what failed, what was there before. Rows stay the same nodes for as long as their job is shown, or
 // a button would vanish under the finger that presses it.
 
-function queuePart(ask, openJob, onChanging) {
+function queuePart(ask, openJob, onChanging, onReport) {
   const pause = h("button", { type: "button", class: "plain", onclick: () => tell({ do: "queue_pause", paused: !paused }) });
   const held = h("p", { class: "notice", hidden: true }, "The queue is paused: what runs now runs to its end, the rest waits.");
   const trouble = h("span", {});
@@ -88,6 +88,7 @@ function queuePart(ask, openJob, onChanging) {
     return [
       button(...again, () => tell({ do: "queue_retry", job: job.id })),
       button("Open its scene", `Open the scene of ${name}`, () => edit(job)),
+      job.state === "failed" && button("Report…", `Report the failure of ${name}`, () => onReport(job)),
       job.has_log && button("Save its log", `Save the log of ${name}`, () => saveLog(job)),
       remove,
     ];

@@ -187,6 +187,7 @@ function scenePart(ask, changed, root, settings, foot) {
 
   return {
     node,
+    openMenu,
     begin: presets.begin,
     show(answer) {
       chosen += 1;
