@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import gradio as gr
 
-from engine.errors import MachineError
+from engine.errors import MachineError, UserError
 from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, pictures_dir, preferences_file
 from engine.pictures import PictureStore
 from studio.backend import Backend
@@ -22,6 +24,7 @@ from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
 from studio.preferences import PreferenceBook
+from studio.programs import Programs
 from studio.reports import Reports
 from studio.routes import middleware, routes
 from studio.scene_desk import SceneDesk
@@ -66,7 +69,8 @@ class Shell:
             formats=FORMATS,
             more=more,
         )
-        self._blocks = page(self._desk.ask)
+        programs = Programs(queue=self._queue, library=library, pictures=self._pictures, backend=backend)
+        self._blocks = page(self._desk.ask, programs.endpoints)
 
     def start(self, ports: list[int], base: str) -> str:
         """Listen on the first of `ports` that is still free; return the page's address.
@@ -133,8 +137,8 @@ def exports_dir() -> Path:
     return cache_dir() / "exports"
 
 
-def page(ask: Callable[[Any], dict[str, Any]]) -> gr.Blocks:
-    """Build the page around one server function."""
+def page(ask: Callable[[Any], dict[str, Any]], endpoints: Mapping[str, Callable[..., Any]]) -> gr.Blocks:
+    """Build the page around one server function; `endpoints` are what programs may call, by name."""
 
     def answer(message: Any) -> dict[str, Any]:
         return ask(message)
@@ -144,4 +148,34 @@ def page(ask: Callable[[Any], dict[str, Any]]) -> gr.Blocks:
         gr.HTML(
             value="", html_template=_TEMPLATE, js_on_load=script(), server_functions=[answer], apply_default_css=False
         )
+        for name, function in endpoints.items():
+            gr.api(_for_programs(function), api_name=name, concurrency_limit=None)
     return blocks
+
+
+def _for_programs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as Gradio wants it: types to look at, and user errors as Gradio's own, whose sentence arrives."""
+    hints = get_type_hints(function)
+    result = hints["return"]
+    yields = get_origin(result) is Iterator
+
+    def each(*args: Any) -> Iterator[Any]:
+        try:
+            yield from function(*args)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    def once(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    wrapped = each if yields else once
+    functools.update_wrapper(wrapped, function)
+    shown = {**hints, "return": get_args(result)[0] if yields else result}
+    wrapped.__annotations__ = shown
+    parameters = [one.replace(annotation=hints[one.name]) for one in inspect.signature(function).parameters.values()]
+    setattr(wrapped, "__signature__", inspect.Signature(parameters, return_annotation=shown["return"]))  # noqa: B010
+    del wrapped.__wrapped__
+    return wrapped
