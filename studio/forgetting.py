@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.codec import to_json
-from engine.errors import InputError
+from engine.errors import InputError, UserError
 from engine.files import write_atomically, writing
 from engine.masks.kept import forget as forget_cut
 from engine.paths import cache_dir, jobs_file
@@ -144,18 +144,26 @@ def _in_words(scene: Scene, subject: str, traces: Traces) -> Iterator[str]:
 
 def _change_draft(path: Path, pictures: frozenset[str]) -> None:
     """Take the pictures out of a page's history: its present scene loses them, steps that show them are dropped."""
-    draft: Any = json.loads(path.read_bytes())
-    entries, present = draft["entries"], draft["present"]
+    try:
+        draft: Any = json.loads(path.read_bytes())
+        text = json.dumps(_cleaned(draft, pictures), ensure_ascii=False)
+    except (ValueError, KeyError, TypeError, AttributeError, UserError):
+        with writing(path):  # a page could not open it either
+            path.unlink()
+        return
+    write_atomically(path, text.encode())
+
+
+def _cleaned(draft: Json, pictures: frozenset[str]) -> Json:
     kept: Json = {}
-    for name, entry in entries.items():
+    for name, entry in draft["entries"].items():
         scene = parse_scene(entry["scene"])
-        if name == present:
+        if name == draft["present"]:
             kept[name] = {**entry, "scene": to_json(without(scene, pictures))}
         elif not shows(scene, pictures):
             kept[name] = entry
-    for part in ("past", "future"):
-        draft[part] = [name for name in draft[part] if name in kept]
-    write_atomically(path, json.dumps({**draft, "entries": kept}, ensure_ascii=False).encode())
+    steps = {part: [name for name in draft[part] if name in kept] for part in ("past", "future")}
+    return {**draft, **steps, "entries": kept}
 
 
 def _strip(path: Path, pictures: frozenset[str]) -> bool:

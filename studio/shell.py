@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import gradio as gr
+from gradio.events import api
 
 from engine.errors import MachineError, UserError
 from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, pictures_dir, preferences_file
@@ -149,7 +149,7 @@ def page(ask: Callable[[Any], dict[str, Any]], endpoints: Mapping[str, Callable[
             value="", html_template=_TEMPLATE, js_on_load=script(), server_functions=[answer], apply_default_css=False
         )
         for name, function in endpoints.items():
-            gr.api(_for_programs(function), api_name=name, concurrency_limit=None)
+            api(_for_programs(function), api_name=name, concurrency_limit=None)
     return blocks
 
 
@@ -172,10 +172,9 @@ def _for_programs(function: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error(str(error), print_exception=False) from error
 
     wrapped = each if yields else once
-    functools.update_wrapper(wrapped, function)
+    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
     shown = {**hints, "return": get_args(result)[0] if yields else result}
     wrapped.__annotations__ = shown
     parameters = [one.replace(annotation=hints[one.name]) for one in inspect.signature(function).parameters.values()]
     setattr(wrapped, "__signature__", inspect.Signature(parameters, return_annotation=shown["return"]))  # noqa: B010
-    del wrapped.__wrapped__
     return wrapped
