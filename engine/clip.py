@@ -26,6 +26,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from engine.errors import InputError, OutputError
 from engine.files import output_error, put_in_place, write_atomically, writing
+from engine.provenance import PNG_KEY, SOURCE_TYPE, SOURCE_TYPE_TAG, append_xmp_to_mp4, gif_xmp, xmp
 from engine.recipe import (
     GIF_END,
     RECIPE_NAME,
@@ -37,6 +38,7 @@ from engine.recipe import (
     recipe_to_json,
     webm_tags,
 )
+from engine.visible_mark import VisibleMark
 
 __all__ = ["ClipWriter", "Recipe", "animated_preview", "check_target", "read_recipe", "remove_leftovers"]
 
@@ -128,16 +130,18 @@ class ClipWriter:
     """Writes one clip; use it in a `with` statement.
 
     Leaving it normally puts the whole clip in its place, replacing an earlier one; leaving it by an exception puts
-    nothing there. `frame`s are uint8 `[height, width, 3]`. Raises `OutputError` for a full disk and the like.
+    nothing there. `frame`s are uint8 `[height, width, 3]`; with `mark` each says visibly that it was generated, as the
+    file itself always does. Raises `OutputError` for a full disk and the like.
     """
 
-    def __init__(self, out: Path, *, width: int, height: int, fps: int, recipe: Recipe) -> None:
+    def __init__(self, out: Path, *, width: int, height: int, fps: int, recipe: Recipe, mark: bool = False) -> None:
         check_target(out)
         self._out = out
         self._recipe = recipe
         self._ending = out.suffix.lower() if out.suffix.lower() in ENDINGS else ""
         self._temporary = _temporary_name(out)
         self._frames = 0
+        self._mark = VisibleMark(width, height) if mark else None
         try:
             self._encoder = self._open(width, height, fps)
         except (OSError, FFmpegError) as error:
@@ -154,7 +158,7 @@ class ClipWriter:
     def write(self, frame: np.ndarray) -> None:
         """Add a frame."""
         try:
-            self._encoder.write(frame)
+            self._encoder.write(frame if self._mark is None else self._mark.draw(frame))
         except (OSError, FFmpegError) as error:
             raise _failure(error, self._out) from error
         self._frames += 1
@@ -206,12 +210,13 @@ class _VideoEncoder:
 
     def __init__(self, path: Path, ending: str, size: tuple[int, int], fps: int, recipe: Recipe) -> None:
         self._path, self._ending, self._text = path, ending, recipe_to_json(recipe)
+        self._statement = recipe.statement
         options = {"movflags": "+faststart", "fflags": "+bitexact"} if ending == ".mp4" else {"fflags": "+bitexact"}
         self._container = av.open(str(path), "w", options=options)
         self._container.metadata["title"] = "Made with LumosX Studio"
         self._container.metadata["comment"] = recipe.statement
         if ending == ".webm":
-            self._container.metadata.update(webm_tags(self._text))
+            self._container.metadata.update({SOURCE_TYPE_TAG: SOURCE_TYPE, **webm_tags(self._text)})
         codec, settings = _CODECS[ending]
         # One thread and no version strings: equal frames give equal files.
         stream = self._container.add_stream(codec, rate=Fraction(fps), options={**settings, "flags": "+bitexact"})
@@ -233,6 +238,7 @@ class _VideoEncoder:
         self._container.mux(self._stream.encode())
         self._container.close()
         if self._ending == ".mp4":
+            append_xmp_to_mp4(self._path, self._statement)
             append_to_mp4(self._path, self._text)
 
     def abandon(self) -> None:
@@ -248,7 +254,7 @@ class _GifEncoder:
         self._path, self._fps, self._text = path, fps, recipe_to_json(recipe)
         self._number = 0
         self._stream = path.open("wb")
-        self._stream.write(gif_head(size, recipe.statement))
+        self._stream.write(gif_head(size, recipe.statement) + gif_xmp(recipe.statement))
 
     def write(self, frame: np.ndarray) -> None:
         indexed = Image.fromarray(frame).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -284,6 +290,7 @@ class _FrameFolder:
         # Frames travel alone, too: each says what it is.
         self._said = PngInfo()
         self._said.add_text("Comment", recipe.statement)
+        self._said.add_itxt(PNG_KEY, xmp(recipe.statement))
 
     def write(self, frame: np.ndarray) -> None:
         Image.fromarray(frame).save(self._path / f"frame_{self._number:05d}.png", pnginfo=self._said)

@@ -46,6 +46,16 @@ def pace_file() -> Path:
     return data_home() / "pace.json"
 
 
+def log_file() -> Path:
+    """What the studio had to say, the newest last."""
+    return data_home() / "logs" / "studio.log"
+
+
+def preferences_file() -> Path:
+    """What the user prefers in the studio."""
+    return data_home() / "preferences.json"
+
+
 def unfinished_dir() -> Path:
     """Last saved steps of renders that were broken off; not in the cache, because clearing it would lose work."""
     return data_home() / "unfinished"

@@ -6,6 +6,7 @@ sent. Knows nothing of prompts and models beyond the published letterbox.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import re
@@ -17,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import PictureError
-from engine.files import write_atomically
+from engine.files import write_atomically, writing
 from engine.picture_decoding import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -78,6 +79,14 @@ class PictureStore:
         if not _ID.fullmatch(picture):
             raise PictureError(f"“{picture[:40]}” is not a picture of this program; add the picture again.")
         return self.root / picture[:2] / f"{picture}.png"
+
+    def remove(self, picture: PictureId) -> None:
+        """Delete a picture or a mask for good; nothing happens if it is not there. Raises `OutputError`."""
+        path = self.path(picture)
+        with writing(path):
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others lie beside it
+                path.parent.rmdir()
 
     def __contains__(self, picture: PictureId) -> bool:
         return bool(_ID.fullmatch(picture)) and self.path(picture).is_file()

@@ -9,7 +9,7 @@ from engine.engines import engine_info
 from engine.pictures import PictureStore, encode_png, model_picture, picture_id, prepare_reference
 from engine.recipe import MAX_PICTURES_BYTES, Recipe
 from engine.request import RenderRequest, RenderSettings
-from engine.scene import Reference
+from engine.scene import Reference, Scene
 from engine.scene_file import with_references
 
 MAX_PICTURE_PIXELS = 4_000_000
@@ -37,6 +37,21 @@ def make_recipe(request: RenderRequest, pictures: PictureStore | None, weights_d
         engine_title=engine_info(request.settings.engine).title,
         pictures=found,
     )
+
+
+def ids_in_recipes(scene: Scene, settings: RenderSettings, pictures: PictureStore) -> dict[str, frozenset[str]]:
+    """Under which ids the pictures of a scene may travel in a clip of these settings, by their own ids. Of a picture
+    that is gone nothing is known."""
+    found: dict[str, frozenset[str]] = {}
+    for reference in scene.references():
+        if reference.image not in pictures or (reference.mask is not None and reference.mask not in pictures):
+            continue
+        pixels = model_picture(reference, pictures)
+        ids = {picture_id(pixels)}
+        if pixels.shape[0] * pixels.shape[1] > settings.width * settings.height:
+            ids.add(picture_id(prepare_reference(pixels, settings.width, settings.height)))
+        found[reference.image] = found.get(reference.image, frozenset[str]()) | ids
+    return found
 
 
 def _with_pictures(

@@ -160,9 +160,33 @@ def unpack(packed: bytes) -> str:
 
 def append_to_mp4(path: Path, text: str) -> None:
     """Add the recipe as a `uuid` box at the end of a finished mp4."""
-    packed = pack(text)
     with path.open("ab") as stream:
-        stream.write((8 + 16 + len(packed)).to_bytes(4, "big") + b"uuid" + BOX_ID + packed)
+        stream.write(_mp4_box(text))
+
+
+def replace_in_mp4(path: Path, recipe: Recipe) -> bytes:
+    """The bytes of an mp4 of ours with another recipe in place of its own; frames and all else stay as they are.
+
+    Raises `InputError` for a damaged file.
+    """
+    try:
+        with path.open("rb") as stream:
+            parts: list[bytes] = []
+            start = 0
+            for kind, size in _boxes(stream):
+                end = stream.tell() + size
+                if kind != b"uuid" or size < 16 or stream.read(16) != BOX_ID:
+                    stream.seek(start)
+                    parts.append(stream.read(end - start))
+                start = end
+    except (OSError, ValueError) as error:
+        raise InputError(f"The clip “{path}” cannot be read; delete it, or choose another.") from error
+    return b"".join(parts) + _mp4_box(recipe_to_json(recipe))
+
+
+def _mp4_box(text: str) -> bytes:
+    packed = pack(text)
+    return (8 + 16 + len(packed)).to_bytes(4, "big") + b"uuid" + BOX_ID + packed
 
 
 def _from_folder(folder: Path) -> str | None:

@@ -1,4 +1,5 @@
-"""Where a scene can come from: a sample folder, a scene file, a clip of ours, or a preset by path or name."""
+"""Where a scene can come from: a sample folder, a scene file, a shared file, a clip of ours, or a preset by path or
+name."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from engine.request import RenderSettings
 from engine.sample_folder import SCENE_NAME, is_sample_folder, read_sample_folder
 from engine.scene import Scene
 from engine.scene_file import read_scene_file, with_pictures
+from engine.shared_file import SHARED_ENDINGS, unpacked
 
 CLIP_ENDINGS = frozenset({".mp4", ".webm", ".gif"})
 
@@ -30,9 +32,9 @@ class Source:
 def load_source(text: str, store: PictureStore) -> Source:
     """Read the scene that `text` means and bring its pictures into the store.
 
-    A path that exists is taken at its word: a folder (sample folder, preset, PNG frames of a clip), a .json scene file
-    or a clip. Otherwise `text` is the name of a preset, the user's before the built-in ones. Raises `InputError` or
-    `PictureError`.
+    A path that exists is taken at its word: a folder (sample folder, preset, PNG frames of a clip), a .json scene file,
+    a .lumosx file or a zip of a sample folder, or a clip. Otherwise `text` is the name of a preset, the user's before
+    the built-in ones. Raises `InputError` or `PictureError`.
     """
     try:
         path = Path(text).expanduser()
@@ -76,10 +78,14 @@ def _from_file(path: Path, store: PictureStore) -> Source:
     if ending == ".json":
         content = read_scene_file(path, store)
         return Source(scene=content.scene, settings=content.settings, title=content.title or path.stem)
+    if ending in SHARED_ENDINGS:
+        with unpacked(path) as folder:
+            return _from_folder(folder, store)
     if ending in CLIP_ENDINGS:
         return _from_clip(path, store)
     raise InputError(
-        f"“{path}” is no scene; give a sample folder, a preset, a scene file (.json) or a clip made by this program."
+        f"“{path}” is no scene; give a sample folder or its zip, a preset, a shared file (.lumosx), a scene file "
+        "(.json) or a clip made by this program."
     )
 
 
@@ -103,7 +109,7 @@ def _from_clip(path: Path, store: PictureStore) -> Source:
 
 def _unknown(text: str) -> InputError:
     shown = shortened(text)
-    if "/" in text or "\\" in text or Path(text).suffix.lower() in {*CLIP_ENDINGS, ".json"}:
+    if "/" in text or "\\" in text or Path(text).suffix.lower() in {*CLIP_ENDINGS, *SHARED_ENDINGS, ".json"}:
         return InputError(f"There is no file or folder “{shown}”; check its name.")
     names = list(preset_folders())
     close = difflib.get_close_matches(text, names, n=3, cutoff=0.4) or names

@@ -13,10 +13,13 @@ import signal
 import sys
 import threading
 import time
+from logging.handlers import RotatingFileHandler
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
+from engine.files import writing
+from engine.paths import log_file
 from studio.browser import show
 from studio.instance import Instance, browse_host, forget_instance, free_ports, new_key, note_instance, running_instance
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 7860
 DEFAULT_HOST = "127.0.0.1"
 
+_LOG_BYTES = 512 * 1024
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
@@ -56,6 +60,7 @@ def serve(
         print(f"Port {port} is taken; using {ports[0]}.", flush=True)
     _prepare_environment(host)
     _share_memory_pools()
+    log = _log_to_file()
     started = time.perf_counter()
     from studio.backend import installed_backend
     from studio.shell import Shell
@@ -78,7 +83,21 @@ def serve(
     finally:
         forget_instance(key)
         shell.close()
+        logging.getLogger().removeHandler(log)
+        log.close()
     return 0
+
+
+def _log_to_file() -> logging.Handler:
+    """Keep what the studio says for a report, beside saying it in the terminal; at most a megabyte."""
+    path = log_file()
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    return handler
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

@@ -20,20 +20,25 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.error import FFmpegError
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from engine.clip import ClipWriter, Recipe, read_recipe
 from engine.errors import InputError
 from engine.files import writing
+from engine.provenance import PNG_KEY, append_xmp_to_mp4, xmp
 from engine.recipe import append_to_mp4, recipe_to_json
+from engine.visible_mark import VisibleMark
 
 FORMATS = (("mp4", "MP4"), ("webm", "WebM"), ("gif", "GIF"), ("png", "PNG frames (zip)"))
 """What a clip can be saved as: key and title."""
+_STATEMENT = "AI-generated with LumosX Studio"
 
 
-def save_as(clip: Path, name: str, folder: Path, *, pictures: bool) -> Path:
+def save_as(clip: Path, name: str, folder: Path, *, pictures: bool, mark: bool = False) -> Path:
     """Return a file of the clip in the format `name`: the clip itself, or a copy in `folder` that is made if need be.
 
-    The clip's recipe goes along; `pictures` says whether the pictures inside it do, too. Frames of a zip are bare.
+    The clip's recipe goes along; `pictures` says whether the pictures inside it do, too. Frames of a zip have none.
+    Every format says that it was generated; with `mark` the frames say so visibly.
 
     Raises:
         InputError: there is no such format, or the clip cannot be read.
@@ -42,24 +47,25 @@ def save_as(clip: Path, name: str, folder: Path, *, pictures: bool) -> Path:
     if name not in dict(FORMATS):
         raise InputError("There is no such format; choose one of the list.")
     same = clip.suffix.lower() == f".{name}"
-    if same and pictures:
+    if same and pictures and not mark:
         return clip
     stem = clip.stem if pictures or name == "png" else f"{clip.stem}-shared"
+    stem = f"{stem}-marked" if mark else stem
     target = folder / f"{stem}.{'zip' if name == 'png' else name}"
     if target.is_file() and target.stat().st_mtime_ns >= clip.stat().st_mtime_ns:
         return target
     with writing(target):
         folder.mkdir(parents=True, exist_ok=True)
     if name == "png":
-        _whole(target, lambda draft: _zip_frames(clip, draft))
+        _whole(target, lambda draft: _zip_frames(clip, draft, mark=mark))
         return target
     recipe = read_recipe(clip)
     if not pictures:
         recipe = dataclasses.replace(recipe, pictures={})
-    if same and name == "mp4":
+    if same and name == "mp4" and not mark:
         _whole(target, lambda draft: _without_pictures(clip, recipe, draft))
     else:
-        _encode(clip, recipe, target)
+        _encode(clip, recipe, target, mark=mark)
     return target
 
 
@@ -78,11 +84,11 @@ def _frames(clip: Path) -> Iterator[npt.NDArray[np.uint8]]:
             yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
-def _encode(clip: Path, recipe: Recipe, target: Path) -> None:
+def _encode(clip: Path, recipe: Recipe, target: Path, *, mark: bool) -> None:
     with _opened(clip) as container:
         stream = container.streams.video[0]
         width, height, fps = stream.width, stream.height, recipe.request.settings.fps
-    with ClipWriter(target, width=width, height=height, fps=fps, recipe=recipe) as writer:
+    with ClipWriter(target, width=width, height=height, fps=fps, recipe=recipe, mark=mark) as writer:
         for frame in _frames(clip):
             writer.write(frame)
 
@@ -97,14 +103,22 @@ def _without_pictures(clip: Path, recipe: Recipe, draft: Path) -> None:
             if packet.dts is not None:  # the last one is empty and only ends the stream
                 packet.stream = out
                 copy.mux(packet)
+    append_xmp_to_mp4(draft, recipe.statement)
     append_to_mp4(draft, recipe_to_json(recipe))
 
 
-def _zip_frames(clip: Path, draft: Path) -> None:
+def _zip_frames(clip: Path, draft: Path, *, mark: bool) -> None:
+    said = PngInfo()
+    said.add_text("Comment", _STATEMENT)
+    said.add_itxt(PNG_KEY, xmp(_STATEMENT))
+    visible: VisibleMark | None = None
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
         for number, frame in enumerate(_frames(clip)):
+            if mark and visible is None:
+                visible = VisibleMark(frame.shape[1], frame.shape[0])
             stream = io.BytesIO()
-            Image.fromarray(frame).save(stream, format="PNG")
+            shown = frame if visible is None else visible.draw(frame)
+            Image.fromarray(shown).save(stream, format="PNG", pnginfo=said)
             archive.writestr(f"{clip.stem}/frame_{number:04d}.png", stream.getvalue())
 
 

@@ -44,6 +44,7 @@ FORMS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE TABLE notes (name TEXT PRIMARY KEY)",
     ),
+    ("ALTER TABLE jobs ADD COLUMN batch TEXT NOT NULL DEFAULT ''",),
 )
 """What makes each form of the file out of the one before it; the file's `user_version` counts how many it has had."""
 
@@ -91,6 +92,13 @@ class JobFile:
                 if connection.in_transaction:  # a full disk may have ended it already
                     connection.execute("ROLLBACK")
                 raise
+
+    def scrub(self) -> None:
+        """Write the file and its log anew, so that nothing of rows that were deleted is left in them."""
+        with self._explained():
+            connection = self._open()
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None:

@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -71,8 +71,9 @@ class Job:
     """A snapshot of one render in the queue.
 
     `error` is a sentence for the user, `log` what a report needs; `step` the last one known to be saved; `holder` who
-    renders it. `submitted`, `started`, `ended`: seconds since 1970, for showing only. A final job has no `preview`.
-    `notice`: what the user should know of a render that goes on all the same.
+    renders it; `batch` the same word for variations that were asked for together, "" for a single one. `submitted`,
+    `started`, `ended`: seconds since 1970, for showing only. A final job has no `preview`. `notice`: what the user
+    should know of a render that goes on all the same.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Job:
     submitted: float = 0.0
     started: float | None = None
     ended: float | None = None
+    batch: str = ""
 
     @property
     def final(self) -> bool:
@@ -167,19 +169,25 @@ class JobStore:
 
     def add(self, request: RenderRequest, title: str) -> str:
         """Put a request at the end of the queue; return the new job's id. It is on disk when this returns."""
-        job_id = secrets.token_hex(6)
+        return self.add_all((request,), title)[0]
+
+    def add_all(self, requests: Sequence[RenderRequest], title: str) -> tuple[str, ...]:
+        """Put requests at the end of the queue, all or none, several as one batch; return the new jobs' ids."""
+        ids = tuple(secrets.token_hex(6) for _ in requests)
+        batch = secrets.token_hex(6) if len(ids) > 1 else ""
         with self._writing() as write:
-            write(
-                "INSERT INTO jobs (id, place, title, request, state, submitted) "
-                "VALUES (?, (SELECT coalesce(max(place), 0) + 1 FROM jobs), ?, ?, 'waiting', ?)",
-                (job_id, title, _text(request), time.time()),
-            )
+            for job_id, request in zip(ids, requests, strict=True):
+                write(
+                    "INSERT INTO jobs (id, place, title, request, state, submitted, batch) "
+                    "VALUES (?, (SELECT coalesce(max(place), 0) + 1 FROM jobs), ?, ?, 'waiting', ?, ?)",
+                    (job_id, title, _text(request), time.time(), batch),
+                )
             write(
                 "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('done', 'failed', 'cancelled') "
                 "ORDER BY ended DESC, place DESC LIMIT -1 OFFSET ?)",
                 (KEPT_FINAL_JOBS,),
             )
-        return job_id
+        return ids
 
     def replace(self, job_id: str, request: RenderRequest, title: str) -> None:
         """Give a waiting job another request, at the same place; `InputError` if it has begun or is gone."""
@@ -235,11 +243,17 @@ class JobStore:
             if not changed.rowcount:
                 raise InputError(_GONE)
 
-    def forget(self, job_id: str) -> None:
-        """Remove a job that is not running; a finished one's clip stays."""
+    def forget(self, *job_ids: str) -> None:
+        """Remove jobs that are not running, all or none; a finished one's clip stays."""
         with self._writing() as write:
-            if not write("DELETE FROM jobs WHERE id = ? AND state != 'running'", (job_id,)).rowcount:
-                raise InputError("This render is running; cancel it first." if self._has(job_id) else _GONE)
+            for job_id in job_ids:
+                if not write("DELETE FROM jobs WHERE id = ? AND state != 'running'", (job_id,)).rowcount:
+                    raise InputError("This render is running; cancel it first." if self._has(job_id) else _GONE)
+
+    def scrub(self) -> None:
+        """Leave nothing of jobs that were removed in the file."""
+        with self._lock:
+            self._file.scrub()
 
     # -- what its holder does ------------------------------------------------------------------------------------------
 
@@ -370,4 +384,5 @@ def _job(row: sqlite3.Row, request: RenderRequest) -> Job:
         submitted=row["submitted"],
         started=row["started"],
         ended=row["ended"],
+        batch=row["batch"],
     )

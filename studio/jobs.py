@@ -1,8 +1,7 @@
 """Renders and their order: one worker thread owns the engine, every page only looks.
 
-Knows nothing of Gradio, browsers or tabs: a page may come, go or be doubled without touching a running render. What a
-page sees are immutable `Job` snapshots; `JobQueue.version` grows with every change, so looking is cheap. The truth lies
-in the `JobStore`; only progress and previews live here.
+Knows nothing of pages: one may come, go or be doubled without touching a running render. What it sees are immutable
+`Job` snapshots; `JobQueue.version` grows with every change. The truth lies in the `JobStore`.
 """
 
 from __future__ import annotations
@@ -36,11 +35,7 @@ _PAUSES_S = (5.0, 15.0, 30.0, 60.0)
 
 
 class JobQueue:
-    """The jobs of a store, worked off one after another by a thread of this process.
-
-    `make_engine` is called in that thread, so whatever it imports stays out of the page's start. Waiting jobs of an
-    earlier run are taken up by `start`, or with the first job.
-    """
+    """The jobs of a store, worked off one after another by a thread of this process, which calls `make_engine`."""
 
     def __init__(
         self,
@@ -104,12 +99,12 @@ class JobQueue:
 
     # -- what the user does; all raise `OutputError` where the queue cannot be written ---------------------------------
 
-    def submit(self, request: RenderRequest, title: str) -> Job:
-        """Put a request at the end of the queue; it is on the disk when this returns."""
+    def submit(self, request: RenderRequest, title: str, *variations: RenderRequest) -> Job:
+        """Put a request at the end of the queue, variations behind it as one batch; all are on disk when it returns."""
         self._check_open()
-        job_id = self._store.add(request, title)
+        ids = self._store.add_all((request, *variations), title)
         self.start()
-        return self._after(job_id)
+        return self._after(ids[0])
 
     def replace(self, job_id: str, request: RenderRequest, title: str) -> Job:
         """Give a waiting job another request; raises `InputError` if it has begun meanwhile."""
@@ -140,10 +135,13 @@ class JobQueue:
         self.start()
         return self._after(job_id)
 
-    def forget(self, job_id: str) -> None:
-        """Remove a job that is not running; a finished one's clip stays."""
-        self._store.forget(job_id)
-        drop_unfinished(job_id)
+    def forget(self, *job_ids: str, scrub: bool = False) -> None:
+        """Remove jobs that are not running, with `scrub` to the last byte; a finished one's clip stays."""
+        self._store.forget(*job_ids)
+        for job_id in job_ids:
+            drop_unfinished(job_id)
+        if scrub:
+            self._store.scrub()
         self._refresh()
 
     def move(self, job_id: str, by: int) -> None:

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from engine.errors import InputError
-from engine.request import RenderRequest
+from engine.request import SEED_RANGE, RenderRequest
 from studio import view
+from studio.draft import FieldError
 from studio.jobs import Job, JobQueue
 
 Json = dict[str, Any]
 
+MAX_VARIATIONS = 8
+"""Clips that one press of the button may ask for."""
+
 _MAX_WAITING_SHOWN = 200
 _MAX_FINAL_SHOWN = 30
+
+
+def variations(request: RenderRequest, count: int) -> list[RenderRequest]:
+    """Return the request and its variations: the same in all but the seed, which grows by one each.
+
+    Raises:
+        FieldError: there are not so many seeds behind this one.
+    """
+    seed, last = request.settings.seed, SEED_RANGE[1]
+    if seed + count - 1 > last:
+        raise FieldError(f"There are not {count} seeds up to {last}; give a smaller one.", "seed")
+    return [replace(request, settings=replace(request.settings, seed=seed + number)) for number in range(count)]
 
 
 class QueueDesk:
@@ -33,11 +50,16 @@ class QueueDesk:
         }
 
     def place(self, request: RenderRequest, title: str, message: Json) -> Job:
-        """Queue a request, in the place of the waiting job that the message `replaces`, if it names one."""
+        """Queue a request, in the place of the waiting job that the message `replaces`, if it names one; else as many
+        as its `count` says, with one seed after the other. Return the first job."""
         replaced = message.get("replaces")
+        count = message.get("count", 1)
+        if type(count) is not int or not 1 <= count <= MAX_VARIATIONS:
+            raise FieldError(f"Ask for 1 to {MAX_VARIATIONS} clips at once.", "count")
         if isinstance(replaced, str) and replaced:
             return self._queue.replace(replaced, request, title)
-        return self._queue.submit(request, title)
+        first, *others = variations(request, count)
+        return self._queue.submit(first, title, *others)
 
     def show(self) -> Json:
         """Return the jobs as the page shows them, waiting ones in their order, and how the queue stands."""

@@ -28,13 +28,21 @@ from engine.files import output_error
 from engine.masks.kept import view_path
 from engine.picture_decoding import ENDINGS, MAX_FILE_BYTES, too_many_bytes
 from engine.pictures import PictureStore
+from engine.shared_file import MAX_BYTES as MAX_SHARED_BYTES
+from engine.shared_file import SHARED_ENDINGS
 from studio.instance import ANY_HOST, HELLO, hello
 from studio.models_desk import UPLOAD_BYTES, ModelsDesk
 from studio.thumbnails import thumbnail
 
 _log = logging.getLogger(__name__)
 
-_MEDIA = {"mp4": "video/mp4", "webm": "video/webm", "gif": "image/gif", "zip": "application/zip"}
+_MEDIA = {
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "gif": "image/gif",
+    "zip": "application/zip",
+    "lumosx": "application/octet-stream",
+}
 _SCENE_FILES = frozenset({*ENDINGS, ".txt", ".json"})
 _MAX_FILES = 128
 _MAX_FOLDER_BYTES = 256 * 2**20
@@ -43,6 +51,7 @@ _MAX_LAST_WORDS_BYTES = 2 * 2**20
 
 FolderReader = Callable[[Path, str], dict[str, Any]]
 PictureReceiver = Callable[[bytes, str], dict[str, Any]]
+SharedReceiver = Callable[[Path, str, bool], dict[str, Any]]
 
 
 def file_name(name: str) -> str | None:
@@ -59,13 +68,14 @@ def routes(
     exports: Callable[[], Path],
     read_folder: FolderReader,
     receive_picture: PictureReceiver,
+    receive_shared: SharedReceiver,
     ask: Callable[[Any], dict[str, Any]],
     models: ModelsDesk,
 ) -> list[Route]:
     """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in.
 
-    `receive_picture(data, name)` does so for a picture, `ask` for a last
-    message of a page that is being closed, `models` for a file of weights.
+    `receive_picture(data, name)` does so for a picture, `receive_shared(file, name, keep)` for a shared file, `models`
+    for a file of weights, `ask` for a last message of a page that is being closed.
     """
 
     def greet(_request: Request) -> Response:
@@ -135,6 +145,19 @@ def routes(
         except ClientDisconnect:  # the page went away half-way
             return Response(status_code=400)
 
+    async def shared(request: Request) -> Response:
+        try:
+            return JSONResponse(await _receive_shared(request, receive_shared))
+        except UserError as error:
+            return JSONResponse({"error": str(error)})
+        except ClientDisconnect:  # as above
+            return Response(status_code=400)
+        except Exception:
+            _log.exception("reading a shared file failed")
+            return JSONResponse(
+                {"error": "Reading the file failed by a fault in the program; the terminal shows the details."}
+            )
+
     async def last_words(request: Request) -> Response:
         # a page that is being closed can only leave a message, not wait for an answer
         data = await _body(request, _MAX_LAST_WORDS_BYTES)
@@ -155,6 +178,7 @@ def routes(
         Route("/studio/folder", folder, methods=["POST"]),
         Route("/studio/pictures", receive, methods=["POST"]),
         Route("/studio/weights", weights, methods=["POST"]),
+        Route("/studio/shared", shared, methods=["POST"]),
         Route("/studio/draft", last_words, methods=["POST"]),
     ]
 
@@ -226,6 +250,30 @@ async def _write_body(request: Request, path: Path, most_bytes: int) -> None:
         if isinstance(error, OSError):
             raise output_error(error, path) from error
         raise
+
+
+async def _receive_shared(request: Request, receive_shared: SharedReceiver) -> dict[str, Any]:
+    name = PurePosixPath(request.query_params.get("name", "").replace("\\", "/")[:_MAX_NAME_CHARS]).name
+    ending = PurePosixPath(name).suffix.lower()
+    if ending not in SHARED_ENDINGS:
+        raise InputError(f"“{name}” is no file to share scenes; choose one that ends in .lumosx, or a zip of a folder.")
+    with tempfile.TemporaryDirectory(prefix="lumosx-sent-") as temporary:
+        path = Path(temporary) / f"shared{ending}"
+        size = 0
+        try:
+            with path.open("wb") as file:
+                async for part in request.stream():
+                    size += len(part)
+                    if size <= MAX_SHARED_BYTES:  # the rest is read and dropped, so that the answer arrives
+                        file.write(part)
+        except OSError as error:
+            raise output_error(error, path) from error
+        if size > MAX_SHARED_BYTES:
+            raise InputError(f"“{name}” is larger than {MAX_SHARED_BYTES // 2**20} MB; share fewer pictures.")
+        try:
+            return await run_in_threadpool(receive_shared, path, name, "keep" in request.query_params)
+        except UserError as error:
+            raise InputError(str(error).replace(str(path), name).replace(path.name, name)) from error
 
 
 async def _receive_folder(request: Request, read_folder: FolderReader) -> dict[str, Any]:

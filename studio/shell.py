@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import gradio as gr
+from gradio.events import api
 
-from engine.errors import MachineError
-from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, notices_file, pictures_dir
+from engine.errors import MachineError, UserError
+from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, notices_file, pictures_dir, preferences_file
 from engine.pictures import PictureStore
 from studio.backend import Backend
+from studio.costs import cost_answer
 from studio.cutting import Cutting
 from studio.desk import Desk
 from studio.drafts import DraftBook
 from studio.forecast import answer_forecast
 from studio.face_finding import FaceFinding
+from studio.forgetting import Forgetting
 from studio.formats import FORMATS, save_as
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
 from studio.models_desk import ModelsDesk
 from studio.notices import Notices
+from studio.preferences import PreferenceBook
+from studio.programs import Programs
+from studio.reports import Reports
 from studio.routes import middleware, routes
+from studio.scene_desk import SceneDesk
+from studio.sharing import Sharing
 from studio.theme import script, style, theme
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -41,24 +50,37 @@ class Shell:
         self._cutting = Cutting(backend.cutters, self._pictures)
         self._finding = FaceFinding(backend.face_finder, self._pictures)
         self._models = ModelsDesk(local=host in _LOOPBACK, module=backend.errands)
+        library, drafts = Library(self._pictures), DraftBook(drafts_dir())
+        scenes = SceneDesk(pictures=self._pictures, library=library, drafts=drafts)
+        self._sharing = Sharing(pictures=self._pictures, library=library, show=scenes.show, exports=exports_dir)
+        forgetting = Forgetting(pictures=self._pictures, library=library, queue=self._queue, show=scenes.show)
+        reports = Reports(queue=self._queue, exports=exports_dir)
+        self._preferences = PreferenceBook(preferences_file())
+        more = {
+            **self._cutting.answers,
+            **self._sharing.answers,
+            **forgetting.answers,
+            **reports.answers,
+            **self._preferences.answers,
+            **self._finding.answers,
+            **self._models.answers,
+            **Notices(notices_file()).answers,
+            "cost": cost_answer,
+            "forecast": answer_forecast,
+        }
         self._desk = Desk(
             queue=self._queue,
-            library=Library(self._pictures),
+            library=library,
             pictures=self._pictures,
-            drafts=DraftBook(drafts_dir()),
+            drafts=drafts,
             local=host in _LOOPBACK,
             missing_weights=backend.missing_weights,
-            save=save_export,
+            save=self._save,
             formats=FORMATS,
-            more={
-                **self._cutting.answers,
-                "forecast": answer_forecast,
-                **self._finding.answers,
-                **self._models.answers,
-                **Notices(notices_file()).answers,
-            },
+            more=more,
         )
-        self._blocks = page(self._desk.ask)
+        programs = Programs(queue=self._queue, library=library, pictures=self._pictures, backend=backend)
+        self._blocks = page(self._desk.ask, programs.endpoints)
 
     def start(self, ports: list[int], base: str) -> str:
         """Listen on the first of `ports` that is still free; return the page's address.
@@ -83,6 +105,10 @@ class Shell:
         self._models.close()
         self._blocks.close(verbose=False)
 
+    def _save(self, clip: Path, name: str, pictures: bool) -> Path:
+        """Return a clip in the format `name`, with or without its pictures inside and marked as the user prefers."""
+        return save_as(clip, name, exports_dir(), pictures=pictures, mark=self._preferences.read().mark)
+
     def _launch(self, port: int) -> None:
         app_kwargs: dict[str, Any] = {
             "routes": routes(
@@ -92,6 +118,7 @@ class Shell:
                 exports=exports_dir,
                 read_folder=self._desk.read_folder,
                 receive_picture=self._desk.receive_picture,
+                receive_shared=self._sharing.receive,
                 ask=self._desk.ask,
                 models=self._models,
             ),
@@ -123,13 +150,8 @@ def exports_dir() -> Path:
     return cache_dir() / "exports"
 
 
-def save_export(clip: Path, name: str, pictures: bool) -> Path:
-    """Return a clip in the format `name`, with or without its pictures inside, see `studio.formats.save_as`."""
-    return save_as(clip, name, exports_dir(), pictures=pictures)
-
-
-def page(ask: Callable[[Any], dict[str, Any]]) -> gr.Blocks:
-    """Build the page around one server function."""
+def page(ask: Callable[[Any], dict[str, Any]], endpoints: Mapping[str, Callable[..., Any]]) -> gr.Blocks:
+    """Build the page around one server function; `endpoints` are what programs may call, by name."""
 
     def answer(message: Any) -> dict[str, Any]:
         return ask(message)
@@ -139,4 +161,33 @@ def page(ask: Callable[[Any], dict[str, Any]]) -> gr.Blocks:
         gr.HTML(
             value="", html_template=_TEMPLATE, js_on_load=script(), server_functions=[answer], apply_default_css=False
         )
+        for name, function in endpoints.items():
+            api(_for_programs(function), api_name=name, concurrency_limit=None)
     return blocks
+
+
+def _for_programs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as Gradio wants it: types to look at, and user errors as Gradio's own, whose sentence arrives."""
+    hints = get_type_hints(function)
+    result = hints["return"]
+    yields = get_origin(result) is Iterator
+
+    def each(*args: Any) -> Iterator[Any]:
+        try:
+            yield from function(*args)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    def once(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    wrapped = each if yields else once
+    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
+    shown = {**hints, "return": get_args(result)[0] if yields else result}
+    wrapped.__annotations__ = shown
+    parameters = [one.replace(annotation=hints[one.name]) for one in inspect.signature(function).parameters.values()]
+    setattr(wrapped, "__signature__", inspect.Signature(parameters, return_annotation=shown["return"]))  # noqa: B010
+    return wrapped

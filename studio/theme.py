@@ -9,7 +9,8 @@ from gradio import themes
 WEB = Path(__file__).parent / "web"
 PARTS = (
     "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop", "faces",
-    "facebox", "prompt", "presets", "scene", "settings", "queue", "run", "clips", "models", "page",
+    "facebox", "prompt", "share", "presets", "cost", "forget", "report", "scene", "settings", "queue", "run", "clips",
+    "models", "page",
 )  # fmt: skip
 """The scripts, in the order in which they build on one another."""
 

@@ -164,6 +164,7 @@ def job_view(job: Job) -> Json:
         "ended": job.ended,
         "picture": _job_picture(job),
         "saved_step": job.step,
+        "batch": job.batch,
         "stage": STAGES.get(stage, stage.replace("_", " ").capitalize()) or "Starting",
         "step": progress.step if progress else 0,
         "num_steps": progress.num_steps if progress else 0,

@@ -121,7 +121,10 @@ def _render(commands: _Commands[_Parser]) -> None:
         epilog="What is left open comes from the scene, else from the engine. A clip of ours as SCENE is made again.",
     )
     parser.add_argument(
-        "scene", type=_text, metavar="SCENE", help="sample folder, preset (path or name), scene file or a clip of ours"
+        "scene",
+        type=_text,
+        metavar="SCENE",
+        help="sample folder or its zip, preset (path or name), .lumosx file, scene file or a clip of ours",
     )
     parser.add_argument(
         "--out", type=_path, metavar="FILE", help="target: .mp4, .webm, .gif, or a folder for PNG frames"
@@ -174,10 +177,19 @@ def _add_limits(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def _export(commands: _Commands[_Parser]) -> None:
     parser = _add(
-        commands, "export", "write a scene as an official sample folder, with a scene.json that loses nothing"
+        commands,
+        "export",
+        "write a scene as an official sample folder, with a scene.json that loses nothing, or as one file to share",
     )
     parser.add_argument("scene", type=_text, metavar="SCENE", help="as for render")
-    parser.add_argument("folder", type=_path, metavar="FOLDER", help="folder to write")
+    parser.add_argument(
+        "folder", type=_path, metavar="TARGET", help="folder to write, or a file: .lumosx, or .zip of the folder"
+    )
+    parser.add_argument(
+        "--whole-pictures",
+        action="store_true",
+        help="put whole photographs and their masks into the file, not only what the scene shows of them",
+    )
 
 
 def _parity(commands: _Commands[_Parser]) -> None:
@@ -243,6 +255,12 @@ def _doctor(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "doctor", "this machine, its budget, what is installed and what will run")
     _add_limits(parser, "judge as if there were")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
+    parser.add_argument(
+        "--bundle",
+        type=_path,
+        metavar="FILE",
+        help="write a zip to attach to a report: all this, versions and the log, without pictures and names",
+    )
 
 
 def _bench(commands: _Commands[_Parser]) -> None:

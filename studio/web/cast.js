@@ -1,6 +1,6 @@
 // The cast board: a dashed box per subject, boxes for objects and the background, as in the figure of the paper.
 
-function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu, undo, redo, saveAll, startEmpty, consent }) {
+function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePerson, deletePerson, upload, openMenu, undo, redo, saveAll, shareAll, startEmpty, foot, consent }) {
   const boxes = new Map(); // owner id → box
   const figures = new Map(); // reference id → figure
   let view = null;
@@ -8,6 +8,7 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
 
   const board = {
     edit: (change, near) => told(edit(change), near),
+    typing,
     markWords,
     frame,
     cutOut,
@@ -107,8 +108,10 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
           { title: "Move to the back", disabled: place === all.length - 1, run: () => move(place + 1) },
           { title: "Duplicate", run: () => board.edit({ kind: "duplicate", subject: id }) },
           { title: "Save as a preset…", run: () => savePerson(id, owner.name || owner.title) },
-          { title: "Remove", danger: true, run: () => board.edit({ kind: "remove", target: id }).then(() => addPerson.focus()) },
-        ],
+          { title: "Share as a file…", run: () => sharePerson(id, owner.name || owner.title) },
+          { title: "Remove from the scene", danger: true, run: () => board.edit({ kind: "remove", target: id }).then(() => addPerson.focus()) },
+          owner.references.length > 0 && { title: "Delete this person’s pictures from this computer…", danger: true, run: () => deletePerson(id, owner.name || owner.title) },
+        ].filter(Boolean),
         `Options of ${owner.title}`,
       );
     }
@@ -175,12 +178,14 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
     cast.classList.toggle("bare", !view.owners.length);
     sentence(many, view.advice.filter((one) => !one.target).map((one) => one.text).join(" "));
     sentence(fault, "");
+    sentence(doneNote, "");
   }
 
   const title = h("span", { class: "quiet cast-title" });
   const undoButton = h("button", { type: "button", class: "small", onclick: undo, title: "Ctrl+Z" }, "Undo");
   const redoButton = h("button", { type: "button", class: "small", onclick: redo, title: "Ctrl+Shift+Z" }, "Redo");
   const saveButton = h("button", { type: "button", class: "small", onclick: saveAll }, "Save as a preset…");
+  const shareButton = h("button", { type: "button", class: "small", onclick: shareAll }, "Share…");
   const emptyButton = h("button", { type: "button", class: "small", onclick: startEmpty }, "Start empty");
   const invitation = h(
     "div",
@@ -193,6 +198,7 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
   const cast = h("div", { class: "cast" }, invitation, boxesNode, many);
   const busy = h("p", { class: "quiet busy", hidden: true, "aria-live": "polite" });
   const advised = h("p", { class: "notice", role: "status", hidden: true });
+  const doneNote = h("p", { class: "notice", hidden: true, role: "status" });
   const refused = h("ul", {});
   const refusedBox = h(
     "div",
@@ -205,20 +211,22 @@ function castPart({ edit, markWords, frame, cutOut, savePerson, upload, openMenu
     node: h(
       "section",
       { class: "part", "aria-label": "Cast" },
-      h("header", {}, h("h2", {}, "Cast"), title, h("div", { class: "bar-buttons" }, undoButton, redoButton, saveButton, emptyButton)),
-      cast, consent, busy, advised, refusedBox, fault, picker,
+      h("header", {}, h("h2", {}, "Cast"), title, h("div", { class: "bar-buttons" }, undoButton, redoButton, saveButton, shareButton, emptyButton)),
+      cast, consent, foot, busy, advised, doneNote, refusedBox, fault, picker,
     ),
     show(next, document) {
       show(next);
       write(title, next.title);
       undoButton.disabled = !document.canUndo;
       redoButton.disabled = !document.canRedo;
-      saveButton.disabled = emptyButton.disabled = !next.owners.length;
+      saveButton.disabled = shareButton.disabled = emptyButton.disabled = !next.owners.length;
     },
     ways,
     fail: (text) => sentence(fault, text),
     busy: (text) => sentence(busy, text),
     tell: (sentences) => sentence(advised, sentences.join(" ")),
+    // a word on what was done, which goes with the next change
+    done: (text) => sentence(doneNote, text),
     refuse(sentences) {
       sentence(advised, "");
       fill(refused, sentences.map((one) => h("li", {}, one)));

@@ -4,6 +4,7 @@
 const TYPING_PAUSE_MS = 1200; // a longer one begins a new step of undo
 const SAVE_AFTER_MS = 350;
 const DRAFT_KEY = "lumosx-draft"; // this tab's newest state, for a reload
+const LABEL_KEY = "lumosx-label"; // what stands in a label's field and was not sent yet
 const LAST_KEY = "lumosx-last"; // the last page's name, for the next one
 
 function storageOf(kind) {
@@ -171,6 +172,24 @@ function documentPart(ask, { shown, painted, saving }) {
     if (dirty) timer = setTimeout(save, SAVE_AFTER_MS);
   }
 
+  // Notes the words in a label's field until they are an edit; null: they are. `sent` are those that became one: letters typed
+  // since then stay noted.
+  function typingLabel(reference, text, sent) {
+    const noted = shelf.read(LABEL_KEY);
+    const own = noted && noted.token === token && noted.reference === reference;
+    if (text !== null) shelf.write(LABEL_KEY, { token, reference, text });
+    else if (own && (sent === undefined || noted.text.trim().replace(/\s+/g, " ") === sent)) shelf.write(LABEL_KEY, null);
+  }
+
+  // A page that was closed or reloaded in the middle of a label: its words become an edit now.
+  function finishLabel(page) {
+    const noted = shelf.read(LABEL_KEY);
+    if (!noted || noted.token !== page) return;
+    shelf.write(LABEL_KEY, null);
+    const there = view.owners.some((owner) => owner.references.some((one) => one.id === noted.reference && one.label !== noted.text.trim()));
+    if (there) edit({ kind: "rename", reference: noted.reference, label: noted.text.trim() });
+  }
+
   window.addEventListener("pagehide", () => {
     if (!dirty) return;
     navigator.sendBeacon("studio/draft", JSON.stringify(message()));
@@ -191,14 +210,33 @@ function documentPart(ask, { shown, painted, saving }) {
     const shownNow = await ask({ do: "revise", scene: base.scene, title: base.title });
     if (shownNow.error) return null;
     show(shownNow);
+    finishLabel(last);
     return { settings: (stored ? stored.settings : kept.settings) || null };
+  }
+
+  // After a person was deleted: no step of the history names one of the pictures any more, neither here nor on the disk.
+  function forget(answer, gone) {
+    const names = new Set(gone);
+    history.clean({ scene: answer.scene, title: history.present.title, preset: null }, (one) => {
+      const { subjects, objects, background } = one.scene;
+      const all = [background, ...objects, ...subjects.flatMap((subject) => [subject.face, ...subject.attributes])];
+      return all.some((item) => item && (names.has(item.image) || names.has(item.mask)));
+    });
+    lastTyped = 0;
+    show(answer);
   }
 
   return {
     take,
+    forget,
+    async settledScene() {
+      await queue;
+      return { scene: scene(), title: history.present.title };
+    },
     typed,
     edit,
     request,
+    typingLabel,
     reopen,
     undo: () => step(() => history.undo()),
     redo: () => step(() => history.redo()),

@@ -32,7 +32,8 @@ async function sendPictures(files, say) {
 }
 
 // While files are dragged over the page every place that takes them shows itself; a drop anywhere else makes new people.
-function dropPart(root, elsewhere) {
+// `shared(files, onShelf)` takes the shared files among them, wherever they fall.
+function dropPart(root, elsewhere, shared) {
   let depth = 0;
   let target = null;
   const carries = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
@@ -76,7 +77,10 @@ function dropPart(root, elsewhere) {
     aim(event);
     const take = target ? target.dropFiles : elsewhere;
     rest();
-    const files = [...event.dataTransfer.files];
+    const all = [...event.dataTransfer.files];
+    const scenes = all.filter((file) => SHARED_FILE.test(file.name));
+    const files = all.filter((file) => !scenes.includes(file));
+    if (scenes.length) shared(scenes, event.target instanceof Element && event.target.closest(".shelf") !== null);
     if (files.length) take(files);
   });
   window.addEventListener("paste", (event) => {

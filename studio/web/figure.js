@@ -8,7 +8,7 @@ function figurePart(board, id) {
   const show = h("button", { type: "button", class: "picture", "aria-haspopup": "menu", onclick: () => openOptions(show) }, picture);
   const more = h("button", { type: "button", class: "icon", "aria-haspopup": "menu", onclick: () => openOptions(more) }, "⋯");
   const role = h("span", { class: "role" });
-  const label = h("textarea", { class: "label", rows: 1, maxLength: 200, autocomplete: "off", spellcheck: false, placeholder: "What is it?", onchange: rename });
+  const label = h("textarea", { class: "label", rows: 1, maxLength: 200, autocomplete: "off", spellcheck: false, placeholder: "What is it?", oninput: () => board.typing(id, label.value), onchange: rename });
   const bound = h("span", { class: "bound" });
   const advice = h("span", { class: "picture-advice", hidden: true });
   const mark = h("button", { type: "button", class: "plain", hidden: true, onclick: () => board.markWords(reference) }, "Use the marked words");
@@ -26,12 +26,16 @@ function figurePart(board, id) {
       event.preventDefault();
       rename();
     }
-    if (event.key === "Escape") label.value = reference.label;
+    if (event.key === "Escape") {
+      label.value = reference.label;
+      board.typing(id, null);
+    }
   });
 
   function rename() {
     const words = label.value.trim().replace(/\s+/g, " ");
-    if (words !== reference.label) board.edit({ kind: "rename", reference: id, label: words }, label);
+    if (words === reference.label) board.typing(id, null);
+    else board.edit({ kind: "rename", reference: id, label: words }, label).then(() => board.typing(id, null, words));
   }
 
   const movable = () => reference.kind === "attribute" || reference.kind === "object";

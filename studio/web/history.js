@@ -45,6 +45,12 @@ function historyOf() {
       future = future.slice(0, -1);
       return true;
     },
+    // Drops every step that `unwanted` says no to, and puts `entry` in the place of the present one.
+    clean(entry, unwanted) {
+      past = past.filter((one) => !unwanted(one));
+      future = future.filter((one) => !unwanted(one));
+      present = named(entry);
+    },
     entries: () => [...past, present, ...future].filter(Boolean),
     names: () => ({ past: past.map((one) => one.name), present: present && present.name, future: future.map((one) => one.name) }),
     restore(names, entries) {

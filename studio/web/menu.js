@@ -63,6 +63,7 @@ function menuPart(root) {
     node.setAttribute("aria-label", label || "Options");
     button.setAttribute("aria-expanded", "true");
     node.showPopover();
+    node.style.left = node.style.top = "8px"; // near the edge it would be measured narrower than it becomes
     const from = button.getBoundingClientRect();
     const [width, height] = [node.offsetWidth, node.offsetHeight];
     const below = from.bottom + 4 + height <= innerHeight || from.top < height;

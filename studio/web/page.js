@@ -21,8 +21,10 @@ async function begin() {
   fill(root);
   const saveRow = saveRowFor(ask, first.formats);
   const settings = settingsPart(first.engines);
-  const scene = scenePart(ask, sceneChanged, root);
-  const run = runPart(ask, settings, clipFacts, saveRow, render, openJob);
+  const cost = costPart(ask);
+  const scene = scenePart(ask, sceneChanged, root, () => settings.read(), cost.node);
+  const report = reportPart(ask, root);
+  const run = runPart(ask, settings, clipFacts, saveRow, render, openJob, report.open);
   const clips = clipsPart(ask, saveRow, openClip);
   const models = modelsPart(ask, root, async () => {
     const now = await ask({ do: "begin" });
@@ -30,13 +32,14 @@ async function begin() {
   });
   const gone = h("p", { class: "notice fault", hidden: true, role: "alert" });
   add(root, [
-    h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes."), models.button),
+    h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes."), mastheadMenu(ask, scene.openMenu, report), models.button),
     gone,
     h("div", { class: "columns" }, h("div", {}, scene.node), h("div", { class: "run-column" }, run.node)),
     clips.node,
   ]);
   scene.begin(first.presets, first.local);
   let renderFault = false;
+  let pictures = 0; // on the board
 
   function sceneChanged(view) {
     if (renderFault) {
@@ -44,6 +47,8 @@ async function begin() {
       run.fail("");
     }
     if (view.settings) settings.write(view.settings);
+    pictures = view.owners.reduce((sum, one) => sum + one.references.length, 0);
+    cost.update(pictures, settings.read());
     forecast();
   }
 
@@ -70,7 +75,7 @@ async function begin() {
       run.fail("Choose a scene first.");
       return;
     }
-    const answer = await ask({ do: "render", ...draft, settings: settings.read(), replaces: run.replaces() });
+    const answer = await ask({ do: "render", ...draft, settings: settings.read(), count: settings.count(), replaces: run.replaces() });
     run.render.disabled = false;
     const placed = settings.say(answer.field, answer.error);
     renderFault = Boolean(answer.error && !placed);
@@ -133,10 +138,14 @@ async function begin() {
 
   look();
   scene.keepSettings(() => settings.read());
-  settings.node.addEventListener("change", () => {
-    scene.settingsChanged();
-    forecast();
-  });
+  // while somebody types, too: a number still in its field is kept over a reload
+  for (const moment of ["input", "change"]) {
+    settings.node.addEventListener(moment, () => {
+      scene.settingsChanged();
+      cost.update(pictures, settings.read());
+      forecast();
+    });
+  }
   const found = await scene.reopen();
   if (found && found.settings) settings.write(found.settings);
   const preset = first.presets.find((one) => !one.error && one.kind === "scene");

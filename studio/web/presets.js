@@ -1,6 +1,6 @@
 // The shelf of presets: choose a scene, add somebody saved before, search, save what is on the page, delete one's own.
 
-function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScene, draft }) {
+function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScene, takeShared, sharePreset, draft }) {
   let list = [];
   let present = null;
 
@@ -24,12 +24,19 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
   picker.setAttribute("webkitdirectory", "");
   picker.setAttribute("aria-label", "Folder to send");
   const pickButton = h("button", { type: "button", onclick: () => picker.click() }, "Pick a folder…");
+  const sharedPicker = h("input", { type: "file", multiple: true, accept: ".lumosx,.zip", class: "visually-hidden", tabIndex: -1, "aria-label": "Shared files to open" });
+  sharedPicker.addEventListener("change", () => {
+    const files = [...sharedPicker.files];
+    sharedPicker.value = "";
+    if (files.length) takeShared(files);
+  });
+  const sharedButton = h("button", { type: "button", onclick: () => sharedPicker.click() }, "Open a shared file…");
   const folder = h(
     "details",
     { class: "folder" },
-    h("summary", {}, "Use a folder of your own pictures"),
-    h("p", { class: "quiet" }, "A sample folder: caption.txt, subjects/1/face_man.png, subjects/1/denim jacket.png, and, if you like, objects/ and background/."),
-    h("div", { class: "ways" }, pickButton, picker, pathForm),
+    h("summary", {}, "Use a folder of your own pictures, or a shared file"),
+    h("p", { class: "quiet" }, "A sample folder: caption.txt, subjects/1/face_man.png, subjects/1/denim jacket.png, and, if you like, objects/ and background/. A shared file, .lumosx or the zip of a folder, can also be dropped: on the page to use it, on the presets above to keep it."),
+    h("div", { class: "ways" }, pickButton, picker, sharedButton, sharedPicker, pathForm),
   );
 
   async function sendFolder() {
@@ -82,6 +89,7 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
       [
         !preset.error && { title: "Add to this scene", run: () => insertPreset(preset.name) },
         !preset.error && { title: "Start from it", run: () => choosePreset(preset.name) },
+        !preset.error && { title: "Share as a file…", run: () => sharePreset(preset) },
         preset.own && { title: "Delete…", danger: true, run: () => sure(preset) },
       ].filter(Boolean),
       `Options of ${preset.title}`,
@@ -167,10 +175,7 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
       sentence(saveFault, answer.error);
     } else {
       saveDialog.close();
-      search.value = "";
-      showList(answer.presets);
-      const saved = [...shelf.children].find((one) => one.dataset.preset === answer.preset);
-      if (saved) saved.scrollIntoView({ block: "nearest", inline: "center" });
+      part.renew(answer.presets, answer.preset);
     }
   }
 
@@ -186,13 +191,20 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
     sureDialog.showModal();
   }
 
-  return {
-    node: h("section", { class: "part", "aria-label": "Scene" }, h("header", {}, h("h2", {}, "Choose a scene"), search), shelf, none, folder, fault),
+  const part = {
+    node: h("section", { class: "part shelf", "aria-label": "Scene" }, h("header", {}, h("h2", {}, "Choose a scene"), search), shelf, none, folder, fault),
     begin(first, local) {
       showList(first);
       pathForm.hidden = !local;
     },
     mark,
+    // presets that came while the page was open; `name` is the new one
+    renew(next, name) {
+      search.value = "";
+      showList(next);
+      const added = [...shelf.children].find((one) => one.dataset.preset === name);
+      if (added) added.scrollIntoView({ block: "nearest", inline: "center" });
+    },
     fail: (text) => sentence(fault, text),
     // people: [{id, title, name}] of the scene; chosen: "scene" or the id of a person
     openSave(people, chosen, name) {
@@ -209,4 +221,5 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
       nameBox.select();
     },
   };
+  return part;
 }

@@ -1,7 +1,7 @@
 // The queue: what waits, what failed, what was there before. Rows stay the same nodes for as long as their job is shown, or
 // a button would vanish under the finger that presses it.
 
-function queuePart(ask, openJob, onChanging) {
+function queuePart(ask, openJob, onChanging, onReport) {
   const pause = h("button", { type: "button", class: "plain", onclick: () => tell({ do: "queue_pause", paused: !paused }) });
   const held = h("p", { class: "notice", hidden: true }, "The queue is paused: what runs now runs to its end, the rest waits.");
   const trouble = h("span", {});
@@ -25,6 +25,8 @@ function queuePart(ask, openJob, onChanging) {
     h("button", { type: "button", class: "plain", onclick: () => change(null) }, "Leave it as it was"),
   );
   const rows = new Map();
+  let order = []; // ids of what waits, the next first
+  let dragged = null; // the id of the row in the hand
   let paused = false;
   let editing = null; // the waiting job whose scene is on the page
 
@@ -86,9 +88,56 @@ function queuePart(ask, openJob, onChanging) {
     return [
       button(...again, () => tell({ do: "queue_retry", job: job.id })),
       button("Open its scene", `Open the scene of ${name}`, () => edit(job)),
+      job.state === "failed" && button("Report…", `Report the failure of ${name}`, () => onReport(job)),
       job.has_log && button("Save its log", `Save the log of ${name}`, () => saveLog(job)),
       remove,
     ];
+  }
+
+  // Drops a waiting row before or behind another one: the same message as the buttons send, with more places at once.
+  function dropOn(target, behind) {
+    const from = order.indexOf(dragged);
+    let to = order.indexOf(target) + (behind ? 1 : 0);
+    if (to > from) to -= 1;
+    if (from >= 0 && to !== from) tell({ do: "queue_move", job: dragged, by: to - from });
+  }
+
+  function letDrag(node, id) {
+    const show = (side) => {
+      node.classList.toggle("drop-before", side === "before");
+      node.classList.toggle("drop-behind", side === "behind");
+    };
+    const side = (event) => {
+      const box = node.getBoundingClientRect();
+      return event.clientY > box.top + box.height / 2 ? "behind" : "before";
+    };
+    node.addEventListener("dragstart", (event) => {
+      if (!node.draggable) return;
+      event.dataTransfer.setData("text/plain", id);
+      event.dataTransfer.effectAllowed = "move";
+      dragged = id;
+      node.classList.add("dragged");
+    });
+    node.addEventListener("dragend", () => {
+      dragged = null;
+      node.classList.remove("dragged");
+    });
+    for (const moment of ["dragover", "dragleave", "drop"]) {
+      node.addEventListener(moment, (event) => {
+        const fits = dragged && dragged !== id && order.includes(id);
+        show(fits && moment === "dragover" ? side(event) : "");
+        if (!fits || moment === "dragleave") return;
+        event.preventDefault();
+        if (moment === "drop") dropOn(id, side(event) === "behind");
+      });
+    }
+  }
+
+  async function removeAll(jobs) {
+    for (const job of jobs) {
+      const answer = await tell({ do: "cancel", job: job.id });
+      if (answer.error) return;
+    }
   }
 
   function rowOf(job) {
@@ -96,7 +145,12 @@ function queuePart(ask, openJob, onChanging) {
     const title = h("b", {});
     const acts = h("div", { class: "acts" });
     const picture = h("img", { class: "shown", alt: "", draggable: false });
-    const node = h("li", { class: "job" }, picture, h("p", { class: "words" }, title, state), acts);
+    const together = h("span", { class: "together" });
+    let mates = [];
+    const all = h("button", { type: "button", class: "plain", onclick: () => removeAll(mates) }, "Remove those that wait");
+    const head = h("div", { class: "batch", hidden: true }, together, all);
+    const node = h("li", { class: "job" }, head, picture, h("p", { class: "words" }, title, state), acts);
+    letDrag(node, job.id);
     let key = "";
     let address = null;
     return {
@@ -114,12 +168,23 @@ function queuePart(ask, openJob, onChanging) {
           picture.classList.toggle("whole", Boolean(now.picture && now.picture.whole));
         }
         node.dataset.state = now.state;
+        node.draggable = now.state === "waiting";
         const nextKey = [text, now.state, now.saved_step > 0, now.has_log].join("/");
         if (nextKey === key) return;
         key = nextKey;
         const focused = acts.contains(document.activeElement);
         fill(acts, buttons(now));
         if (focused) acts.firstElementChild.focus();
+      },
+      // its batch as far as it stands together here: a frame around all, a headline over the first
+      join(batch, at) {
+        node.classList.toggle("of-batch", batch.length > 1);
+        node.classList.toggle("batch-end", at === batch.length - 1);
+        head.hidden = batch.length < 2 || at > 0;
+        if (head.hidden) return;
+        mates = batch.filter((one) => one.state === "waiting");
+        write(together, `${batch.length} variations of “${job.title}”`);
+        all.hidden = mates.length < 2;
       },
     };
   }
@@ -131,6 +196,12 @@ function queuePart(ask, openJob, onChanging) {
       const row = rows.get(job.id);
       row.update(job, number);
       if (target.children[number] !== row.node) target.insertBefore(row.node, target.children[number] || null);
+    });
+    let run = [];
+    jobs.forEach((job, number) => {
+      run = run.length && job.batch && run[0].batch === job.batch ? [...run, job] : [job];
+      const next = jobs[number + 1];
+      if (!next || !job.batch || next.batch !== job.batch) run.forEach((one, at) => rows.get(one.id).join(run, at));
     });
     // a row that changed its place has lost the focus on the way
     if (active && document.activeElement !== active && target.contains(active)) active.focus();
@@ -166,6 +237,7 @@ function queuePart(ask, openJob, onChanging) {
         if (focused) pause.focus();
       }
       const waiting = live.filter((job) => job.state === "waiting");
+      order = waiting.map((job) => job.id);
       place(list, [...live.filter((job) => job.state === "running"), ...waiting, ...open]);
       place(past, ended);
       if (waiting.length) rows.get(waiting[0].id).update(waiting[0], 0);

@@ -1,6 +1,6 @@
 // The run panel: shows the queue as the worker reports it. It owns nothing: closing or reloading the page changes no render.
 
-function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
+function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport) {
   const stage = h("div", { class: "stage" });
   const line = h("span", {});
   const left = h("span", { class: "left" });
@@ -10,7 +10,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
   const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
   const render = h("button", { type: "button", class: "main", onclick: onRender }, "Render");
   const cancel = h("button", { type: "button", hidden: true, onclick: cancelRunning }, "Cancel");
-  const queue = queuePart(ask, openJob, nameRender);
+  const queue = queuePart(ask, openJob, nameRender, onReport);
   const notice = h("p", { class: "quiet", role: "status", hidden: true });
   const forecast = h("p", { class: "quiet forecast", hidden: true });
   const after = h("div", {});
@@ -28,6 +28,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob) {
   }
 
   function nameRender() {
+    settings.single(Boolean(queue.replaces()));
     render.textContent = queue.replaces() ? "Save to the queue" : running ? "Render next" : "Render";
   }
 

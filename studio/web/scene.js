@@ -1,6 +1,6 @@
 // The scene on the page: presets, cast board and prompt binder around one document.
 
-function scenePart(ask, changed, root) {
+function scenePart(ask, changed, root, settings, foot) {
   let chosen = 0; // counts choices: an answer that comes after the next choice is dropped
 
   const openMenu = menuPart(root);
@@ -8,14 +8,14 @@ function scenePart(ask, changed, root) {
   const prompt = promptPart(document_, openMenu);
   const drawBox = faceBoxPart(root, ask);
   const presets = presetsPart({
-    ask, root, openMenu, choosePreset, takeScene: (pending) => take(pending, null), insertPreset,
-    draft: async () => {
-      await document_.settled();
-      return { scene: document_.scene };
-    },
+    ask, root, openMenu, choosePreset, takeScene: (pending) => take(pending, null), insertPreset, draft,
+    takeShared: (files) => takeShared(files, false),
+    sharePreset: (preset) => share.openPreset(preset),
   });
+  const share = sharePart({ ask, root, draft, settings });
   const cast = castPart({
     edit: document_.edit,
+    typing: document_.typingLabel,
     markWords: (reference) => prompt.mark(reference),
     frame,
     cutOut,
@@ -25,9 +25,27 @@ function scenePart(ask, changed, root) {
     redo: document_.redo,
     saveAll: () => presets.openSave(people(), "scene", document_.title || "My scene"),
     savePerson: (id, name) => presets.openSave(people(), id, name),
+    shareAll: () => share.openScene(people(), "scene", document_.title || "My scene"),
+    deletePerson: (id, name) => forgetting.open(id, name),
+    sharePerson: (id, name) => share.openScene(people(), id, name),
     startEmpty,
+    foot,
     consent: consentPart(ask),
   });
+
+  const forgetting = forgetPart({
+    ask, root,
+    history: document_,
+    done(answer) {
+      presets.renew(answer.presets, "");
+      cast.done(answer.kept || "All pictures of this person are deleted from this computer.");
+    },
+  });
+
+  async function draft() {
+    await document_.settled();
+    return { scene: document_.scene };
+  }
 
   async function startEmpty() {
     chosen += 1;
@@ -70,6 +88,24 @@ function scenePart(ask, changed, root) {
   async function insertPreset(name) {
     const answer = await document_.request(() => ({ do: "insert_preset", preset: name }));
     presets.fail(answer.error);
+  }
+
+  // Shared files: dropped on the shelf they become presets; elsewhere a scene is opened, people and things come along.
+  async function takeShared(files, onShelf) {
+    const sentences = [];
+    for (const file of files) {
+      cast.busy(`Opening “${file.name}”…`);
+      const answer = await sendShared(file, onShelf);
+      if (answer.error) sentences.push(answer.error);
+      else if (onShelf) presets.renew(answer.presets, answer.preset);
+      else if (answer.kind === "scene") await take(Promise.resolve(answer), null);
+      else {
+        const added = await document_.request(() => ({ do: "insert_shared", shared: answer.scene }));
+        if (added.error) sentences.push(added.error);
+      }
+    }
+    cast.busy("");
+    cast.refuse(sentences);
   }
 
   // -- pictures --------------------------------------------------------------------------------------------------------------
@@ -135,7 +171,7 @@ function scenePart(ask, changed, root) {
     return how;
   }
 
-  dropPart(root, (files) => cast.ways.person(files));
+  dropPart(root, (files) => cast.ways.person(files), takeShared);
 
   root.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.altKey || !document_.scene) return;
@@ -153,6 +189,7 @@ function scenePart(ask, changed, root) {
 
   return {
     node,
+    openMenu,
     begin: presets.begin,
     show(answer) {
       chosen += 1;

@@ -13,9 +13,11 @@ function settingsPart(engines) {
   const keep = h("input", { type: "checkbox", onchange: seedKind });
   const seed = h("input", { type: "number", min: 0, step: 1, inputMode: "numeric", placeholder: "new each time" });
   const seedField = field("Seed", seed);
+  const numbers = ["1 clip", ...[2, 3, 4, 5, 6, 7, 8].map((count) => `${count} clips, a seed each`)];
+  const count = field("How many", h("select", {}, numbers.map((title, place) => h("option", { value: String(place + 1) }, title))));
   let lastSeed = ""; // of the render asked for last: ticking the box keeps what is on show
   const keepRow = h("label", { class: "check wide" }, keep, "Keep this seed: the same request gives the same clip");
-  const fields = { engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField };
+  const fields = { engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField, count };
 
   function seedKind() {
     seed.disabled = !keep.checked;
@@ -66,7 +68,7 @@ function settingsPart(engines) {
     node: h(
       "div",
       { class: "settings", role: "group", "aria-label": "Settings" },
-      engine.node, note, size.node, frames.node, steps.node, seedField.node, keepRow,
+      engine.node, note, size.node, frames.node, steps.node, count.node, seedField.node, keepRow,
     ),
     read() {
       const [width, height] = size.control.value.split("x").map(Number);
@@ -78,6 +80,12 @@ function settingsPart(engines) {
         num_inference_steps: steps.control.value === "" ? null : Number(steps.control.value),
         seed: keep.checked && seed.value !== "" ? seed.value : null, // as text: numbers here cannot hold every seed
       };
+    },
+    count: () => Number(count.control.value),
+    // one waiting render is being changed: there is nothing to multiply
+    single(alone) {
+      count.control.disabled = alone;
+      if (alone) count.control.value = "1";
     },
     write(settings) {
       const info = engines.find((one) => one.name === settings.engine && one.available);

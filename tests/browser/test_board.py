@@ -314,3 +314,43 @@ def test_on_a_telephone_everything_is_within_reach(open_page: Callable[..., Page
         assert menu["y"] + menu["height"] <= 800
         page.keyboard.press("Escape")
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_label_half_typed_is_there_after_a_reload_and_in_the_next_tab(page: Page) -> None:
+    label = subject(page, 1).get_by_label("Label of the attribute")
+    label.fill("crimson coa")
+    label.press_sequentially("t")  # the field still has the focus: nothing was sent
+    page.reload()
+    expect(subject(page, 1).get_by_label("Label of the attribute")).to_have_value("crimson coat")
+    expect(prompt(page)).to_have_value(PROMPT.replace("red coat", "crimson coat"))
+    undo(page)
+    expect(prompt(page)).to_have_value(PROMPT)
+    page.reload()  # and it is no ghost that comes back
+    expect(prompt(page)).to_have_value(PROMPT)
+    assert labels(page, 1) == ["man", "red coat"]
+    subject(page, 2).get_by_label("Label of the face").press_sequentially(" of the house")
+    page.close(run_before_unload=False)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(subject(other, 2).get_by_label("Label of the face")).to_have_value("woman of the house")
+
+
+def test_a_number_half_typed_is_there_after_a_reload(page: Page) -> None:
+    page.get_by_label("Steps").fill("17")
+    page.reload()
+    expect(page.get_by_label("Steps")).to_have_value("17")
+
+
+def test_the_board_says_what_its_pictures_cost(page: Page) -> None:
+    cost = page.locator(".cost")
+    expect(cost).to_contain_text("6 pictures make a render about")
+    before = cost.inner_text()
+    choose(page, "Options of lamp", "Remove")
+    expect(cost).to_contain_text("5 pictures make")
+    page.get_by_label("Length").select_option(index=0)
+    expect(cost).not_to_have_text(before)
+    page.get_by_label("Steps").fill("0")
+    expect(cost).to_be_hidden()
+    page.get_by_label("Steps").fill("4")
+    start_empty(page)
+    expect(cost).to_be_hidden()

@@ -165,3 +165,48 @@ def test_a_killed_studio_has_its_queue_again_and_goes_on(open_page: Callable[...
         assert stop_server(process) == 0
     assert len(list((tmp_path / "clips").glob("*.mp4"))) == 2
     assert not list((tmp_path / "unfinished").iterdir())
+
+
+def test_variations_are_asked_for_at_once_and_stand_together(page: Page) -> None:
+    hold(page)
+    queue_one(page, 11)
+    page.get_by_label("Seed", exact=True).fill("501")
+    page.get_by_label("How many").select_option(label="3 clips, a seed each")
+    page.get_by_role("button", name="Render", exact=True).click()
+    expect(rows(page)).to_have_count(4)
+    assert seeds(page) == ["11", "501", "502", "503"]
+    expect(queue(page).locator(".batch:visible")).to_have_count(1)
+    expect(queue(page)).to_contain_text("3 variations of “Test pair”")
+    page.get_by_role("button", name="Edit “Test pair”, seed 502").click()
+    expect(page.get_by_label("How many")).to_be_disabled()
+    page.get_by_role("button", name="Leave it as it was").click()
+    page.get_by_role("button", name="Remove “Test pair”, seed 502 from the queue").click()
+    expect(queue(page)).to_contain_text("2 variations of “Test pair”")
+    page.get_by_role("button", name="Remove those that wait").click()
+    expect(rows(page)).to_have_count(1)
+    page.get_by_label("Keep this seed").uncheck()
+    page.get_by_label("How many").select_option("2")
+    page.get_by_role("button", name="Render", exact=True).click()
+    expect(rows(page)).to_have_count(3)
+    first, second = (int(seed) for seed in seeds(page)[1:])
+    assert second == first + 1
+    page.get_by_label("How many").select_option("1")
+
+
+def test_a_row_is_dragged_to_its_place(page: Page, open_page: Callable[..., Page]) -> None:
+    hold(page)
+    for seed in (601, 602, 603):
+        queue_one(page, seed)
+    row = rows(page)
+    row.filter(has_text="seed 603").drag_to(row.filter(has_text="seed 601"), target_position={"x": 60, "y": 4})
+    expect(row.nth(0)).to_contain_text("seed 603")
+    assert seeds(page) == ["603", "601", "602"]
+    row.filter(has_text="seed 603").drag_to(row.filter(has_text="seed 601"), target_position={"x": 60, "y": 60})
+    expect(row.nth(0)).to_contain_text("seed 601")
+    assert seeds(page) == ["601", "603", "602"]
+    expect(row.nth(1)).not_to_have_class("dragged")
+    up = page.get_by_role("button", name="Move up “Test pair”, seed 602")
+    up.press("Enter")  # and the keyboard still moves it
+    expect(row.nth(1)).to_contain_text("seed 602")
+    other = open_page()
+    expect(rows(other).nth(2)).to_contain_text("seed 603")

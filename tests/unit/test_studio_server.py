@@ -36,7 +36,8 @@ class _Site:
             routes=list(
                 routes(
                     key=KEY, pictures=self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
-                    read_folder=self._read, receive_picture=self._picture, ask=self._ask, models=ModelsDesk(local=True),
+                    read_folder=self._read, receive_picture=self._picture,
+                    receive_shared=self._shared, ask=self._ask, models=ModelsDesk(local=True),
                 )
             ),
             middleware=middleware("127.0.0.1"),
@@ -45,6 +46,11 @@ class _Site:
 
     def _picture(self, data: bytes, name: str) -> dict[str, Any]:
         return {"size": len(data), "name": name}
+
+    def _shared(self, path: Path, name: str, keep: bool) -> dict[str, Any]:
+        if path.read_bytes() == b"bad":
+            raise InputError(f"“{path.name}” holds no scene.")
+        return {"size": path.stat().st_size, "name": name, "keep": keep, "ending": path.suffix}
 
     def _ask(self, message: Any) -> dict[str, Any]:
         return {"asked": message}
@@ -195,3 +201,17 @@ def test_a_page_that_is_closed_leaves_its_draft_and_nothing_else(site: _Site) ->
         assert site.client.post("/studio/draft", content=content).status_code == 400
     foreign = site.client.post("/studio/draft", content=b'{"do": "keep"}', headers={"Origin": "http://evil.example"})
     assert foreign.status_code == 403
+
+
+def test_a_shared_file_is_taken_in_by_its_name(site: _Site) -> None:
+    sent = site.client.post("/studio/shared?name=C:%5Cx%5Cfriends.lumosx&keep=1", content=b"12345")
+    assert sent.json() == {"size": 5, "name": "friends.lumosx", "keep": True, "ending": ".lumosx"}
+    sent = site.client.post("/studio/shared?name=friends.zip", content=b"bad")
+    assert sent.json() == {"error": "“friends.zip” holds no scene."}
+    assert "no file to share" in site.client.post("/studio/shared?name=x.exe", content=b"MZ").json()["error"]
+
+
+def test_a_shared_file_that_is_too_large_is_not_kept(site: _Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studio.routes.MAX_SHARED_BYTES", 2**20)
+    sent = site.client.post("/studio/shared?name=x.lumosx", content=bytes(2**20 + 1))
+    assert "larger than 1 MB" in sent.json()["error"]

@@ -16,6 +16,7 @@ from engine.memory.plan import Budget, all_plans, make_plan, smallest_budget
 from engine.memory.profiles import NO_LIMITS, Limits, in_words, limits_in_gb, sizes_of, work_of
 from engine.memory.sizes import PUBLISHED
 from engine.paths import data_home
+from engine.report_bundle import write_report
 from engine.weights import Installed, status
 from engine.weights.catalogue import entry
 
@@ -66,9 +67,15 @@ class Report:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report, for people or as one JSON document."""
+    """Print the report, for people or as one JSON document, or write it as a bundle to attach."""
     report = examine(limits_in_gb(args.ram, args.vram))
-    print(json.dumps(_as_json(report), indent=2) if args.json else as_text(report))
+    text = as_text(report)
+    if args.bundle is not None:
+        document = json.dumps(_as_json(report), indent=2)
+        write_report(args.bundle, {"machine.txt": text, "machine.json": document})
+        print(args.bundle)
+        return 0
+    print(json.dumps(_as_json(report), indent=2) if args.json else text)
     return 0
 
 

@@ -1,0 +1,194 @@
+"""Deleting a person: every copy of their pictures on this computer, and everything that was worked out from them.
+
+First the user hears what is kept where; only then, and with a word on the clips, it goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.codec import to_json
+from engine.errors import InputError, UserError
+from engine.files import write_atomically, writing
+from engine.masks.kept import forget as forget_cut
+from engine.paths import cache_dir, jobs_file
+from engine.pictures import PictureStore
+from engine.recipe import read_recipe, replace_in_mp4
+from engine.sample_folder import write_sample_folder
+from engine.scene import Scene
+from engine.sources import load_source
+from studio import view
+from studio.cast_edits import subject_of
+from studio.draft import parse_scene
+from studio.jobs import JobQueue, JobState
+from studio.library import Library
+from studio.scene_desk import text_of
+from studio.traces import Traces, find_traces, shows, without
+
+Json = dict[str, Any]
+
+_NAMELESS = ("conditioning", "exports")
+"""Caches whose files do not tell whose they are: they go whole, for they can be made again."""
+
+
+class Forgetting:
+    """Answers `forget_look` (what is kept of a person of the scene) and `forget` (delete it)."""
+
+    def __init__(
+        self, *, pictures: PictureStore, library: Library, queue: JobQueue, show: Callable[[Scene, str], Json]
+    ) -> None:
+        self._pictures = pictures
+        self._library = library
+        self._queue = queue
+        self._show = show
+        self.answers: dict[str, Callable[[Json], Json]] = {
+            "forget_look": self._look,
+            "forget": self._forget,
+            "forget_pictures": self._drop,
+        }
+
+    def _look(self, message: Json) -> Json:
+        scene, images = _person(message)
+        traces = find_traces(scene, images, self._queue.jobs(), self._pictures)
+        return {"kept": list(_in_words(scene, text_of(message, "subject"), traces)), "clips": len(traces.clips)}
+
+    def _forget(self, message: Json) -> Json:
+        scene, images = _person(message)
+        traces = find_traces(scene, images, self._queue.jobs(), self._pictures)
+        if any(job.state is JobState.running for job in traces.jobs):
+            raise InputError("A render of this person is running; cancel it first, then delete.")
+        kept = self._do(traces, clips=message.get("clips") is True)
+        left = without(scene, traces.pictures)
+        return self._show(left, text_of(message, "title")) | {
+            "gone": sorted(traces.pictures | traces.masks),
+            "presets": view.preset_views(self._library.presets()),
+            "kept": kept,
+        }
+
+    def _drop(self, message: Json) -> Json:
+        """Another page's scene without pictures that were deleted here."""
+        gone = message.get("gone")
+        if not isinstance(gone, list):
+            raise InputError("The page sent an incomplete message; reload it.")
+        scene = without(parse_scene(message.get("scene")), frozenset(str(one) for one in gone))
+        return self._show(scene, text_of(message, "title"))
+
+    def _do(self, traces: Traces, *, clips: bool) -> str:
+        """Delete it all; return what the user has to know of what stays."""
+        for path, _, _ in traces.presets:
+            self._change_preset(path, traces.pictures)
+        for path in traces.drafts:
+            _change_draft(path, traces.pictures)
+        kept = 0
+        for path in traces.clips:
+            with writing(path):
+                if clips:
+                    path.unlink(missing_ok=True)
+                else:
+                    kept += not _strip(path, traces.pictures)
+        if traces.jobs:
+            self._queue.forget(*(job.id for job in traces.jobs), scrub=True)
+        # An earlier file of the queue that was damaged and put aside: nobody can say what is in it.
+        for path in jobs_file().parent.glob(f"{jobs_file().name}.damaged-*"):
+            with writing(path):
+                path.unlink(missing_ok=True)
+        ids = traces.pictures | traces.masks
+        _clear_caches(ids)
+        for picture in ids:
+            self._pictures.remove(picture)
+        return f"{kept} clips of other formats keep the pictures inside them; delete them yourself." if kept else ""
+
+    def _change_preset(self, folder: Path, pictures: frozenset[str]) -> None:
+        source = load_source(str(folder), self._pictures)  # its other pictures: the store may not have them
+        scene = without(source.scene, pictures)
+        new = folder.with_name(f".{folder.name[:60]}.new")
+        if scene.references():
+            write_sample_folder(scene, self._pictures, new, settings=source.settings, title=source.title)
+        with writing(folder):
+            shutil.rmtree(folder)
+            if scene.references():
+                new.rename(folder)
+
+
+def _person(message: Json) -> tuple[Scene, frozenset[str]]:
+    scene = parse_scene(message.get("scene"))
+    subject = subject_of(scene, text_of(message, "subject"))
+    images = frozenset(reference.image for reference in subject.references if reference.image)
+    if not images:
+        raise InputError("There is no picture of this person.")
+    return scene, images
+
+
+def _in_words(scene: Scene, subject: str, traces: Traces) -> Iterator[str]:
+    own = subject_of(scene, subject)
+    count = len({reference.image for reference in own.references})
+    yield "The picture in this box." if count == 1 else f"The {count} pictures in this box, with their cut-outs."
+    others = [one for one in scene.subjects if one.id != subject and shows(Scene(subjects=(one,)), traces.pictures)]
+    if others:
+        yield f"The same photograph shows others of this cast ({len(others)}): what was cut from it goes as well."
+    if traces.drafts:
+        yield f"Undo steps that show this person, on {len(traces.drafts)} of the pages opened so far."
+    for _, kept, title in traces.presets:
+        left = without(kept, traces.pictures).references()
+        yield f"The preset “{title}” loses this person." if left else f"The preset “{title}”, which holds nobody else."
+    if traces.jobs:
+        yield f"{len(traces.jobs)} renders in the queue or among the earlier ones, with their recipes."
+    yield "Reduced copies, what the cutter saw in the pictures, and what the models made of them and of prompts."
+
+
+def _change_draft(path: Path, pictures: frozenset[str]) -> None:
+    """Take the pictures out of a page's history: its present scene loses them, steps that show them are dropped."""
+    try:
+        draft: Any = json.loads(path.read_bytes())
+        text = json.dumps(_cleaned(draft, pictures), ensure_ascii=False)
+    except (ValueError, KeyError, TypeError, AttributeError, UserError):
+        with writing(path):  # a page could not open it either
+            path.unlink()
+        return
+    write_atomically(path, text.encode())
+
+
+def _cleaned(draft: Json, pictures: frozenset[str]) -> Json:
+    kept: Json = {}
+    for name, entry in draft["entries"].items():
+        scene = parse_scene(entry["scene"])
+        if name == draft["present"]:
+            kept[name] = {**entry, "scene": to_json(without(scene, pictures))}
+        elif not shows(scene, pictures):
+            kept[name] = entry
+    steps = {part: [name for name in draft[part] if name in kept] for part in ("past", "future")}
+    return {**draft, **steps, "entries": kept}
+
+
+def _strip(path: Path, pictures: frozenset[str]) -> bool:
+    """Take the pictures out of the recipe inside a clip; False where its format does not let us."""
+    recipe = read_recipe(path)
+    if pictures.isdisjoint(recipe.pictures):
+        return True
+    if path.suffix.lower() != ".mp4":
+        return False
+    left = {picture: data for picture, data in recipe.pictures.items() if picture not in pictures}
+    write_atomically(path, replace_in_mp4(path, dataclasses.replace(recipe, pictures=left)))
+    return True
+
+
+def _clear_caches(ids: frozenset[str]) -> None:
+    """Delete what caches hold of pictures: files that bear their names, and all where names tell nothing."""
+    cache = cache_dir()
+    for picture in ids:
+        forget_cut(picture)
+    with writing(cache):
+        for name in _NAMELESS:
+            if (cache / name).is_dir():
+                shutil.rmtree(cache / name)
+        if cache.is_dir():
+            for path in cache.rglob("*"):
+                if path.is_file() and any(picture in path.name for picture in ids):
+                    with contextlib.suppress(FileNotFoundError):
+                        path.unlink()
