@@ -25,12 +25,17 @@ from engine.clip import ClipWriter, Recipe, read_recipe
 from engine.errors import InputError
 from engine.files import writing
 from engine.recipe import append_to_mp4, recipe_to_json
+from studio.clip_edits import ClipFacts
 
 FORMATS = (("mp4", "MP4"), ("webm", "WebM"), ("gif", "GIF"), ("png", "PNG frames (zip)"))
 """What a clip can be saved as: key and title."""
 
 
-def save_as(clip: Path, name: str, folder: Path, *, pictures: bool) -> Path:
+OnFrame = Callable[[int], None]
+"""Called with the number of frames that are done; may raise `Cancelled`, and then nothing is left behind."""
+
+
+def save_as(clip: Path, name: str, folder: Path, *, pictures: bool, on_frame: OnFrame = lambda _: None) -> Path:
     """Return a file of the clip in the format `name`: the clip itself, or a copy in `folder` that is made if need be.
 
     The clip's recipe goes along; `pictures` says whether the pictures inside it do, too. Frames of a zip are bare.
@@ -51,7 +56,7 @@ def save_as(clip: Path, name: str, folder: Path, *, pictures: bool) -> Path:
     with writing(target):
         folder.mkdir(parents=True, exist_ok=True)
     if name == "png":
-        _whole(target, lambda draft: _zip_frames(clip, draft))
+        _whole(target, lambda draft: _zip_frames(clip, draft, on_frame))
         return target
     recipe = read_recipe(clip)
     if not pictures:
@@ -59,8 +64,20 @@ def save_as(clip: Path, name: str, folder: Path, *, pictures: bool) -> Path:
     if same and name == "mp4":
         _whole(target, lambda draft: _without_pictures(clip, recipe, draft))
     else:
-        _encode(clip, recipe, target)
+        _encode(clip, recipe, target, on_frame)
     return target
+
+
+def measure(clip: Path) -> ClipFacts:
+    """Return what a clip's file really holds; frames are counted, not believed. `InputError` if it is no video."""
+    with _opened(clip) as container:
+        stream = container.streams.video[0]
+        rate = stream.average_rate or stream.guessed_rate
+        width, height = stream.width, stream.height
+        frames = sum(packet.size > 0 for packet in container.demux(stream))
+    if not rate or not frames:
+        raise InputError(f"“{clip.name}” holds no moving pictures; choose another clip.")
+    return ClipFacts(width=width, height=height, fps=max(1, round(rate)), num_frames=frames)
 
 
 @contextmanager
@@ -72,19 +89,19 @@ def _opened(clip: Path) -> Generator[InputContainer]:
         raise InputError(f"“{clip.name}” cannot be read as a video; render it again.") from error
 
 
-def _frames(clip: Path) -> Iterator[npt.NDArray[np.uint8]]:
+def frames_of(clip: Path) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield a clip's frames in order, uint8 `[height, width, 3]`; `InputError` if it cannot be read."""
     with _opened(clip) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
-def _encode(clip: Path, recipe: Recipe, target: Path) -> None:
-    with _opened(clip) as container:
-        stream = container.streams.video[0]
-        width, height, fps = stream.width, stream.height, recipe.request.settings.fps
-    with ClipWriter(target, width=width, height=height, fps=fps, recipe=recipe) as writer:
-        for frame in _frames(clip):
+def _encode(clip: Path, recipe: Recipe, target: Path, on_frame: OnFrame) -> None:
+    facts = measure(clip)
+    with ClipWriter(target, width=facts.width, height=facts.height, fps=facts.fps, recipe=recipe) as writer:
+        for number, frame in enumerate(frames_of(clip), start=1):
             writer.write(frame)
+            on_frame(number)
 
 
 def _without_pictures(clip: Path, recipe: Recipe, draft: Path) -> None:
@@ -100,12 +117,13 @@ def _without_pictures(clip: Path, recipe: Recipe, draft: Path) -> None:
     append_to_mp4(draft, recipe_to_json(recipe))
 
 
-def _zip_frames(clip: Path, draft: Path) -> None:
+def _zip_frames(clip: Path, draft: Path, on_frame: OnFrame) -> None:
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
-        for number, frame in enumerate(_frames(clip)):
+        for number, frame in enumerate(frames_of(clip)):
             stream = io.BytesIO()
             Image.fromarray(frame).save(stream, format="PNG")
             archive.writestr(f"{clip.stem}/frame_{number:04d}.png", stream.getvalue())
+            on_frame(number + 1)
 
 
 def _whole(target: Path, write: Callable[[Path], None]) -> None:
