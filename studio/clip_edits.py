@@ -1,4 +1,4 @@
-"""An edit of finished clips as one value: which part, how fast, how often, what comes after it. Pure arithmetic in frames.
+"""An edit of finished clips as one value: which part, how fast, how often, what follows. Pure arithmetic in frames.
 
 Knows no files and no video library: `studio.clip_making` carries an edit out and asks here how long the result is.
 """
@@ -35,8 +35,8 @@ class ClipFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipEdit:
-    """A new clip made of `clip`: its frames [start, end), `speed` times as fast, there and back if `back`, `times` times
-    over, then the whole of each clip in `joined`.
+    """A new clip made of `clip`: its frames [start, end), `speed` times as fast, there and back if `back`, `times`
+    times over, then the whole of each clip in `joined`.
 
     `end` is None for the clip's own end. Clips are named by their files. Raises `InputError` for numbers out of range.
     """

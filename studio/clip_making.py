@@ -5,10 +5,12 @@ The decoded frames lie in a temporary file, because clips run backwards and over
 
 from __future__ import annotations
 
+import operator
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def make_clip(edit: ClipEdit, paths: Sequence[Path], target: Path, work: Path, r
 
 
 def _reel(stack: ExitStack, path: Path, facts: ClipFacts, work: Path, report: Callable[[int], None]) -> _Reel:
-    file = stack.enter_context(tempfile.TemporaryFile(dir=work, prefix="reel-"))
+    file = stack.enter_context(tempfile.TemporaryFile(dir=work, prefix="reel-"))  # noqa: SIM115 (the stack is one)
     for number, frame in enumerate(frames_of(path), start=1):
         file.write(np.ascontiguousarray(frame).tobytes())
         report(number)
@@ -83,7 +85,7 @@ def _arranged(edit: ClipEdit, reels: Sequence[_Reel]) -> Any:
     part = _stepped(part, once_s, facts.fps)
     if edit.back and once_frames(edit, facts) > 2:
         # not TimeMirror: that one counts from a frame's beginning, and here a frame is asked for in its middle
-        mirrored = part.time_transform(lambda time_s: once_s - time_s, keep_duration=True)
+        mirrored = part.time_transform(partial(operator.sub, once_s), keep_duration=True)
         way_back = mirrored.subclipped(1 / facts.fps, once_s - 1 / facts.fps)
         part = concatenate_videoclips([part, way_back])
     if edit.times > 1:
@@ -122,4 +124,7 @@ def _stepped(clip: Any, duration_s: float, fps: int) -> Any:
     """Return a clip that holds each of its frames for the whole time of one: the same whichever way time runs."""
     from moviepy import VideoClip
 
-    return VideoClip(lambda time_s: clip.get_frame((int(time_s * fps + 1e-6) + 0.01) / fps), duration=duration_s)
+    def frame_at(time_s: float) -> RgbArray:
+        return clip.get_frame((int(time_s * fps + 1e-6) + 0.01) / fps)
+
+    return VideoClip(frame_at, duration=duration_s)

@@ -28,6 +28,7 @@ from engine.files import output_error
 from engine.masks.kept import view_path
 from engine.picture_decoding import ENDINGS, MAX_FILE_BYTES, too_many_bytes
 from engine.pictures import PictureStore
+from studio.clip_pictures import poster, strip, unreadable
 from studio.instance import ANY_HOST, HELLO, hello
 from studio.thumbnails import thumbnail
 
@@ -40,7 +41,12 @@ _MAX_FOLDER_BYTES = 256 * 2**20
 _MAX_NAME_CHARS = 200
 _MAX_LAST_WORDS_BYTES = 2 * 2**20
 
+_MAX_CLIP_BYTES = 1024 * 2**20
+_CLIP_ENDINGS = frozenset({".mp4", ".webm", ".gif"})
+_FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
+
 FolderReader = Callable[[Path, str], dict[str, Any]]
+ClipReader = Callable[[Path, str], dict[str, Any]]
 PictureReceiver = Callable[[bytes, str], dict[str, Any]]
 
 
@@ -58,11 +64,13 @@ def routes(
     exports: Callable[[], Path],
     read_folder: FolderReader,
     receive_picture: PictureReceiver,
+    receive_clip: ClipReader,
     ask: Callable[[Any], dict[str, Any]],
 ) -> list[Route]:
     """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in.
 
-    `receive_picture(data, name)` does so for a picture, `ask` for a last message of a page that is being closed.
+    `receive_picture(data, name)` and `receive_clip(path, name)` do so for a picture and a clip, `ask` for a
+    last message of a page that is being closed.
     """
 
     def greet(_request: Request) -> Response:
@@ -120,6 +128,26 @@ def routes(
             return JSONResponse({"error": str(too_many_bytes(name))})
         return JSONResponse(await run_in_threadpool(receive_picture, data, name))
 
+    def still(request: Request) -> Response:
+        name, frame = file_name(request.path_params["name"]), request.query_params.get("frame", "0")
+        if name is None or not (clips() / name).is_file() or not (frame.isascii() and frame.isdigit()):
+            return _missing()
+        try:
+            path = poster(clips() / name, int(frame[:6])) if "poster" in request.url.path else strip(clips() / name)
+        except UserError:  # a page that shows it says so by the picture alone
+            return Response(unreadable(), media_type="image/webp", headers={"Cache-Control": "no-store"})
+        # the address says which state of the file it is of
+        return _file(path, "image/webp", _FOR_GOOD)
+
+    async def clip(request: Request) -> Response:
+        name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or "The clip"
+        try:
+            return JSONResponse(await _receive_clip(request, name, receive_clip))
+        except UserError as error:
+            return JSONResponse({"error": str(error)})
+        except ClientDisconnect:
+            return Response(status_code=400)
+
     async def last_words(request: Request) -> Response:
         # a page that is being closed can only leave a message, not wait for an answer
         data = await _body(request, _MAX_LAST_WORDS_BYTES)
@@ -137,6 +165,9 @@ def routes(
         Route("/studio/view/{picture}", view),
         Route("/studio/clip/{name}", media(clips)),
         Route("/studio/export/{name}", media(exports)),
+        Route("/studio/poster/{name}", still),
+        Route("/studio/strip/{name}", still),
+        Route("/studio/scene", clip, methods=["POST"]),
         Route("/studio/folder", folder, methods=["POST"]),
         Route("/studio/pictures", receive, methods=["POST"]),
         Route("/studio/draft", last_words, methods=["POST"]),
@@ -191,6 +222,25 @@ async def _body(request: Request, most_bytes: int) -> bytes | None:
         else:
             parts.clear()
     return b"".join(parts) if size <= most_bytes else None
+
+
+async def _receive_clip(request: Request, name: str, receive: ClipReader) -> dict[str, Any]:
+    ending = Path(name).suffix.lower()
+    if ending not in _CLIP_ENDINGS:
+        raise InputError(f"“{name}” is no clip of the studio; those end in .mp4, .webm or .gif.")
+    with tempfile.TemporaryDirectory(prefix="lumosx-clip-") as folder:
+        path, size = Path(folder) / f"clip{ending}", 0
+        try:
+            with path.open("wb") as file:
+                async for part in request.stream():
+                    size += len(part)
+                    if size <= _MAX_CLIP_BYTES:  # the rest is read and dropped, so that the answer arrives
+                        file.write(part)
+        except OSError as error:
+            raise output_error(error, path) from error
+        if size > _MAX_CLIP_BYTES:
+            raise InputError(f"“{name}” is larger than any clip of the studio; {_MAX_CLIP_BYTES // 2**20} MB at most.")
+        return await run_in_threadpool(receive, path, name)
 
 
 async def _receive_folder(request: Request, read_folder: FolderReader) -> dict[str, Any]:

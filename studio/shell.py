@@ -9,18 +9,19 @@ from typing import Any
 import gradio as gr
 
 from engine.errors import MachineError
-from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, pictures_dir
+from engine.paths import cache_dir, clip_notes_dir, clips_dir, drafts_dir, jobs_file, pictures_dir
 from engine.pictures import PictureStore
 from studio.backend import Backend
+from studio.clip_notes import ClipNotes
 from studio.cutting import Cutting
 from studio.desk import Desk
 from studio.drafts import DraftBook
-from studio.formats import FORMATS, save_as
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
 from studio.routes import middleware, routes
 from studio.theme import script, style, theme
+from studio.workshop import Workshop
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _TEMPLATE = '<div class="lx"><p class="quiet">One moment…</p></div>'
@@ -34,6 +35,7 @@ class Shell:
         self._key = key
         self._pictures = PictureStore(pictures_dir())
         self._queue = JobQueue(backend.make_engine, self._pictures, clips_dir, JobStore(jobs_file()))
+        self._workshop = Workshop()
         self._cutting = Cutting(backend.cutters, self._pictures)
         self._desk = Desk(
             queue=self._queue,
@@ -42,8 +44,10 @@ class Shell:
             drafts=DraftBook(drafts_dir()),
             local=host in _LOOPBACK,
             missing_weights=backend.missing_weights,
-            save=save_export,
-            formats=FORMATS,
+            clips=clips_dir,
+            exports=exports_dir,
+            notes=ClipNotes(clip_notes_dir()),
+            workshop=self._workshop,
             more=self._cutting.answers,
         )
         self._blocks = page(self._desk.ask)
@@ -66,6 +70,7 @@ class Shell:
     def close(self) -> None:
         """Stop what renders, to go on at the next start; wait for the worker, stop the server."""
         self._queue.close()
+        self._workshop.close()
         self._cutting.close()
         self._blocks.close(verbose=False)
 
@@ -78,6 +83,7 @@ class Shell:
                 exports=exports_dir,
                 read_folder=self._desk.read_folder,
                 receive_picture=self._desk.receive_picture,
+                receive_clip=self._desk.receive_clip,
                 ask=self._desk.ask,
             ),
             "middleware": middleware(self._host),
@@ -106,11 +112,6 @@ class Shell:
 def exports_dir() -> Path:
     """Return where clips in other formats are kept until the cache is cleared."""
     return cache_dir() / "exports"
-
-
-def save_export(clip: Path, name: str, pictures: bool) -> Path:
-    """Return a clip in the format `name`, with or without its pictures inside, see `studio.formats.save_as`."""
-    return save_as(clip, name, exports_dir(), pictures=pictures)
 
 
 def page(ask: Callable[[Any], dict[str, Any]]) -> gr.Blocks:
