@@ -18,7 +18,7 @@ from engine.scene import Scene
 from engine.sources import Source, load_source
 from studio import view
 from studio.cast_edits import swap
-from studio.clip_edits import parse_edit
+from studio.clip_edits import ClipFacts, num_frames, parse_edit
 from studio.clip_making import make_clip
 from studio.clip_notes import MAX_TITLE_CHARS, ClipNotes
 from studio.clip_shelf import ClipEntry, ClipShelf
@@ -68,6 +68,7 @@ class GalleryDesk:
             "clip_poster": self._poster,
             "clip_remove": self._remove,
             "clip_restore": self._restore,
+            "clip_length": self._length,
             "clip_edit": self._edit,
             "clip_swap": self._swap,
             "open_clip": self._open,
@@ -172,13 +173,20 @@ class GalleryDesk:
 
     # -- work that takes a while ---------------------------------------------------------------------------------------
 
+    def _length(self, message: Json) -> Json:
+        """Answer with how long the clip of an edit would be, before anything is made."""
+        edit = parse_edit(message.get("edit"))
+        facts = [facts_of(self._shelf.entry(name)) for name in edit.clips]
+        frames = num_frames(edit, facts)
+        return {"num_frames": frames, "seconds": frames / facts[0].fps}
+
     def _edit(self, message: Json) -> Json:
         edit = parse_edit(message.get("edit"))
         entries = [self._shelf.entry(name) for name in edit.clips]
         first = entries[0]
-        if first.request is None:
-            raise InputError("This clip does not say how it was made, so it can be played but not edited here.")
-        seed = first.request.settings.seed
+        for entry in entries:
+            facts_of(entry)  # a sentence now rather than after a while
+        seed = first.request.settings.seed if first.request else 0
 
         def work(report: Report) -> Json:
             target = self._new_file(title_of(first), seed)
@@ -195,10 +203,9 @@ class GalleryDesk:
         if name not in dict(FORMATS):
             raise InputError("There is no such format; choose one of the list.")
 
+        total = facts_of(entry).num_frames if entry.request else 0
+
         def work(report: Report) -> Json:
-            total = entry.edited.num_frames if entry.edited else 0
-            if entry.request is not None and not entry.edited:
-                total = entry.request.settings.num_frames
             report(0, total)
             path = save_as(
                 entry.path, name, self._exports(), pictures=pictures, on_frame=lambda number: report(number, total)
@@ -237,6 +244,14 @@ class GalleryDesk:
             if not path.exists():
                 return path
         raise OutputError("There are too many clips of this name; rename some of them first.")
+
+
+def facts_of(entry: ClipEntry) -> ClipFacts:
+    """Return what a clip's recipe says about its frames; `InputError` for a clip without one."""
+    if entry.request is None:
+        raise InputError(f"“{title_of(entry)}” does not say how it was made, so it can be played but not edited here.")
+    one = entry.edited or entry.request.settings
+    return ClipFacts(width=one.width, height=one.height, fps=one.fps, num_frames=one.num_frames)
 
 
 def _exchanged(scene: Scene, first: str, second: str) -> Scene:

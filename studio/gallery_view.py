@@ -58,7 +58,7 @@ def search_words(entry: ClipEntry, title: str) -> str:
         scene, settings = entry.request.scene, entry.request.settings
         parts += [reference.label for reference in scene.references()]
         parts += [settings.engine, engine_info(settings.engine).title, f"seed {settings.seed}", scene.prompt]
-    return " ".join(" ".join(parts).casefold().split())[:_MAX_WORDS_CHARS]
+    return " ".join(" ".join(parts).lower().split())[:_MAX_WORDS_CHARS]
 
 
 def download_name(entry: ClipEntry, path_name: str) -> str:

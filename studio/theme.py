@@ -9,7 +9,8 @@ from gradio import themes
 WEB = Path(__file__).parent / "web"
 PARTS = (
     "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop", "facebox",
-    "prompt", "presets", "scene", "settings", "queue", "run", "clips", "page",
+    "prompt", "presets", "scene", "settings", "work", "queue", "clips", "run", "reel", "compare", "picker", "clip_edit",
+    "viewer", "swaps", "gallery", "page",
 )  # fmt: skip
 """The scripts, in the order in which they build on one another."""
 
@@ -26,7 +27,9 @@ def theme() -> themes.Base:
 
 def style() -> str:
     """Return the page's style sheet: its parts in order."""
-    return "\n".join((WEB / f"{part}.css").read_text(encoding="utf-8") for part in ("page", "board", "cutter"))
+    return "\n".join(
+        (WEB / f"{part}.css").read_text(encoding="utf-8") for part in ("page", "board", "cutter", "gallery")
+    )
 
 
 def script() -> str:

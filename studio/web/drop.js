@@ -31,8 +31,21 @@ async function sendPictures(files, say) {
   return taken;
 }
 
+const isClipFile = (file) => file.type.startsWith("video/") || /\.(mp4|webm)$/i.test(file.name);
+
+// The scene of a clip that is sent, or {error}.
+async function sendClip(file) {
+  try {
+    const response = await fetch(`studio/scene?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    return await response.json();
+  } catch (error) {
+    return { error: `“${file.name}” could not be sent. Is the studio no longer running?` };
+  }
+}
+
 // While files are dragged over the page every place that takes them shows itself; a drop anywhere else makes new people.
-function dropPart(root, elsewhere) {
+// Clips are opened wherever they are dropped: openClip(file, instead), and a gif that is none of ours is taken as a picture.
+function dropPart(root, elsewhere, openClip) {
   let depth = 0;
   let target = null;
   const carries = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
@@ -77,7 +90,9 @@ function dropPart(root, elsewhere) {
     const take = target ? target.dropFiles : elsewhere;
     rest();
     const files = [...event.dataTransfer.files];
-    if (files.length) take(files);
+    if (files.length && files.every(isClipFile)) openClip(files, null);
+    else if (files.length === 1 && /\.gif$/i.test(files[0].name)) openClip(files, () => take(files));
+    else if (files.length) take(files);
   });
   window.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData ? event.clipboardData.files : [])];

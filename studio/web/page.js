@@ -23,7 +23,11 @@ async function begin() {
   const settings = settingsPart(first.engines);
   const scene = scenePart(ask, sceneChanged, root);
   const run = runPart(ask, settings, clipFacts, saveRow, render, openJob);
-  const clips = clipsPart(ask, saveRow, openClip);
+  const swaps = swapsPart(root, storageOf("sessionStorage"), {
+    compare: (...what) => clips.compare(...what),
+    clip: (name) => clips.clip(name),
+  });
+  const clips = galleryPart({ ask, root, openMenu: menuPart(root), saveRow, openScene: openClip, swaps });
   const gone = h("p", { class: "notice fault", hidden: true, role: "alert" });
   add(root, [
     h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes.")),
@@ -62,11 +66,13 @@ async function begin() {
     look();
   }
 
-  async function openClip(clip) {
-    const answer = await ask({ do: "open_clip", clip: clip.name });
+  // words: false takes only the cast along, for a prompt that is still to be written
+  async function openClip(clip, words) {
+    const answer = await ask({ do: "open_clip", clip: clip.name, words });
     if (answer.error) return answer.error;
     scene.show({ ...answer, preset: null });
     scene.node.scrollIntoView({ behavior: "smooth" });
+    if (!words) requestAnimationFrame(() => root.querySelector("#lx-prompt").focus({ preventScroll: true })); // once a dialog is closed
     return "";
   }
 
@@ -97,6 +103,7 @@ async function begin() {
         run.show(answer.jobs, answer.preview ? answer.preview.data : null, answer.queue);
         if (answer.preview) preview = answer.preview.key;
         version = answer.version;
+        swaps.look(answer.jobs);
       }
       clips.look(answer.clips_version);
       if (answer.busy) pause = 60;

@@ -104,7 +104,8 @@ class _Stand:
         with ClipWriter(path, width=64, height=48, fps=8, recipe=recipe) as writer:
             for number in range(5):
                 writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
-        os.utime(path, ns=(10**18 - age * 10**9,) * 2)
+        moment = 10**18 - age * 10**9
+        os.utime(path, ns=(moment, moment))
         return name
 
     def finished(self, task: str) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def test_a_listed_clip_leaves_its_pictures_in_the_file(stand: _Stand) -> None:
 def test_a_clip_is_found_by_its_words(stand: _Stand, typed: str, found: bool) -> None:
     stand.write("20260101-000000-pair-seed77.mp4", dressed_recipe(stand.pictures))
     words = stand.ask("clips", since=0)["clips"][0]["words"]
-    assert (typed in words) is found  # the page looks for what was typed without upper case
+    assert (typed in words) is found  # the page looks for what was typed in lower case
     stand.ask("clip_rename", clip="20260101-000000-pair-seed77.mp4", title="Über den Dächern")
     assert "über den dächern" in stand.ask("clips", since=0)["clips"][0]["words"]
 
