@@ -45,6 +45,7 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
   let seen = null;
   let asking = false;
   let wanted = null;
+  let listed = false;
   const chosenKind = () => kind.value || "all";
 
   const viewer = viewerPart(root, {
@@ -120,6 +121,8 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
       if (before) grid.append(fresh);
     }
     filter();
+    if (!listed) requestAnimationFrame(() => setTimeout(() => performance.mark("lx-gallery-listed"))); // it is painted by then
+    listed = true;
   }
 
   function offerKinds() {
@@ -250,8 +253,13 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
 
   async function compareWith(clip) {
     const other = await picker.clip(GALLERY_WORDS.compareTitle, order.filter((name) => name !== clip.name).map((name) => clips.get(name)));
-    if (other) compare(clip, other);
+    if (other) besides(clip, other);
     return "";
+  }
+
+  function besides(...what) {
+    viewer.pause(); // one film at a time
+    compare(...what);
   }
 
   async function remove(clip) {
@@ -302,7 +310,7 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
     look(version) {
       if (version !== seen) refresh();
     },
-    compare,
+    compare: besides,
     clip: (name) => clips.get(name) || null,
     viewer,
   };

@@ -17,7 +17,7 @@ function reelPart(clips, { caption = () => null } = {}) {
   const videos = clips.map((clip) => {
     const video = h("video", { src: clip.url, muted: true, playsInline: true, preload: "auto", tabIndex: -1, onclick: toggle });
     video.setAttribute("aria-label", clip.title);
-    if (clip.width) video.style.aspectRatio = `${clip.width} / ${clip.height}`;
+    if (clip.width) video.style.setProperty("--shape", clip.width / clip.height);
     return video;
   });
   const lengths = () => clips.map((clip, place) => (clip.num_frames ? clip.num_frames * reelFrameOf(clip) : videos[place].duration || 0));

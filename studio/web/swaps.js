@@ -48,7 +48,11 @@ function swapsPart(root, storage, { compare, clip }) {
   }
 
   // Nobody is torn away from what they do: only a page at rest opens the two by itself.
-  const atRest = () => !root.querySelector("dialog[open]") && !document.hidden && !document.activeElement.matches("input, textarea, select");
+  // Who has the original open large has asked there, and waits.
+  const atRest = (one) => {
+    const busy = [...root.querySelectorAll("dialog[open]")].some((dialog) => dialog.dataset.clip !== one.clip);
+    return !busy && !document.hidden && !document.activeElement.matches("input:not([type=range]), textarea, select");
+  };
 
   draw();
   return {
@@ -72,7 +76,7 @@ function swapsPart(root, storage, { compare, clip }) {
       if (!moved) return;
       draw();
       const ready = pending.find((one) => one.made);
-      if (ready && atRest() && clip(ready.clip)) show(ready);
+      if (ready && atRest(ready) && clip(ready.clip)) show(ready);
     },
   };
 }

@@ -139,6 +139,7 @@ function viewerPart(root, { ask, saveRow, editor, acts }) {
     drop();
     clip = next;
     dialog.setAttribute("aria-label", clip.title);
+    dialog.dataset.clip = clip.name;
     title.value = clip.title;
     sentence(fault, "");
     write(said, "");
@@ -159,6 +160,7 @@ function viewerPart(root, { ask, saveRow, editor, acts }) {
 
   return {
     open,
+    pause: () => reel && reel.pause(),
     get shown() {
       return dialog.open ? clip : null;
     },
