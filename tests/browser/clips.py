@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image, ImageSequence
 
 from engine.clip import ClipWriter
 from engine.engines import resolve_settings
@@ -50,6 +51,10 @@ def levels(path: Path) -> list[int]:
 
 def seconds(path: Path) -> float:
     """Return how long a saved file plays, by its frames' own times."""
+    if path.suffix == ".gif":
+        with Image.open(path) as image:
+            durations_ms = [float(frame.info["duration"]) for frame in ImageSequence.Iterator(image)]
+        return sum(durations_ms) / 1000
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.time_base is not None
