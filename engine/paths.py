@@ -26,6 +26,11 @@ def clips_dir() -> Path:
     return data_home() / "clips"
 
 
+def clip_notes_dir() -> Path:
+    """Titles and posters that the user gave to clips, one small file each."""
+    return data_home() / "clip-notes"
+
+
 def cache_dir() -> Path:
     """What can be made again: prompt embeddings, reference latents."""
     return data_home() / "cache"

@@ -40,10 +40,33 @@ GIF_END = b";"
 RECIPE_NAME = "recipe.json"
 
 
+MAX_EDITS = 64
+"""How many edits of a clip its recipe lists, and how many characters the word for one may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edited:
+    """What was done to a clip since it was rendered: a word for each edit, in their order, and what it measures now.
+
+    width, height: px. num_frames: frames in the file. Raises `InputError` for what no edit makes.
+    """
+
+    steps: tuple[str, ...]
+    width: int
+    height: int
+    fps: int
+    num_frames: int
+
+    def __post_init__(self) -> None:
+        plain = len(self.steps) <= MAX_EDITS and all(len(step) <= MAX_EDITS for step in self.steps)
+        if not plain or not all(0 < size <= 2**16 for size in (self.width, self.height, self.fps, self.num_frames)):
+            raise InputError("The clip's recipe tells of edits that cannot be; it is not opened.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a clip was made. `pictures`: PNG files of the request's pictures and masks by id, empty if left out for
-    sharing; `engine_title`: the engine's name for people.
+    sharing; `engine_title`: the engine's name for people; `edited`: None for a clip as it was rendered.
 
     Raises `InputError` for pictures that are too large to travel or belong to no reference.
     """
@@ -53,6 +76,7 @@ class Recipe:
     weights_digest: str
     engine_title: str
     pictures: Mapping[str, bytes]
+    edited: Edited | None = None
 
     def __post_init__(self) -> None:
         references = self.request.scene.references()
@@ -67,7 +91,8 @@ class Recipe:
     @property
     def statement(self) -> str:
         """What the file says about itself to everybody."""
-        return f"AI-generated with LumosX Studio {self.engine_version} ({self.engine_title})"
+        made = f"AI-generated with LumosX Studio {self.engine_version} ({self.engine_title})"
+        return made if self.edited is None else f"{made}, edited ({', '.join(self.edited.steps)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +113,10 @@ def recipe_to_json(recipe: Recipe) -> str:
         engine_title=recipe.engine_title,
         pictures=dict(sorted(recipe.pictures.items())),
     )
-    return json.dumps(
-        {"format": FORMAT, "version": VERSION, "statement": recipe.statement, "recipe": to_json(stored)},
-        ensure_ascii=False,
-    )
+    document = {"format": FORMAT, "version": VERSION, "statement": recipe.statement, "recipe": to_json(stored)}
+    if recipe.edited is not None:
+        document["edited"] = to_json(recipe.edited)  # beside the recipe, where earlier versions pass over it
+    return json.dumps(document, ensure_ascii=False)
 
 
 def recipe_from_json(text: str) -> Recipe:
@@ -111,6 +136,7 @@ def recipe_from_json(text: str) -> Recipe:
         raise InputError("The clip's recipe is damaged; render the scene anew.")
     try:
         stored = from_json(_Stored, data.get("recipe"))
+        edited = from_json(Edited, data["edited"]) if "edited" in data else None
     except UserError as error:
         raise InputError(f"The clip's recipe cannot be read: {error}") from error
     return Recipe(
@@ -119,6 +145,7 @@ def recipe_from_json(text: str) -> Recipe:
         weights_digest=stored.weights_digest,
         engine_title=stored.engine_title,
         pictures=stored.pictures,
+        edited=edited,
     )
 
 

@@ -18,18 +18,21 @@ from engine.pictures import PictureStore
 from engine.request import RenderRequest
 from engine.sources import Source, load_source
 from studio import view
+from studio.clip_notes import ClipNotes
 from studio.draft import FieldError, edit_prompt, parse_scene, settings_from
 from studio.drafts import DraftBook
+from studio.formats import FORMATS
+from studio.gallery_desk import GalleryDesk
 from studio.jobs import JobQueue, JobState
-from studio.library import ClipEntry, Library, preset_title, spoken
+from studio.library import Library, preset_title, spoken
 from studio.queue_desk import QueueDesk
 from studio.scene_desk import SceneDesk
+from studio.workshop import Workshop
 
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 _FAULT = "Something in the studio itself went wrong; the terminal where it was started shows the details."
-_MAX_CLIPS_SHOWN = 600
 _NEWS_S = 0.4
 
 
@@ -48,8 +51,11 @@ class Desk:
         drafts: DraftBook,
         local: bool,
         missing_weights: Callable[[str], str | None],
-        save: Callable[[Path, str, bool], Path],
-        formats: tuple[tuple[str, str], ...],
+        clips: Callable[[], Path],
+        exports: Callable[[], Path],
+        notes: ClipNotes,
+        workshop: Workshop,
+        marked: Callable[[], bool] = lambda: False,
         more: Mapping[str, Callable[[Json], Json]] | None = None,
     ) -> None:
         self._queue = queue
@@ -58,21 +64,28 @@ class Desk:
         self._pictures = pictures
         self._local = local
         self._missing_weights = missing_weights
-        self._save_as = save
-        self._formats = formats
         self._boot = secrets.token_hex(8)
         self._scenes = SceneDesk(pictures=pictures, library=library, drafts=drafts)
+        self._gallery = GalleryDesk(
+            clips=clips,
+            exports=exports,
+            notes=notes,
+            workshop=workshop,
+            pictures=pictures,
+            queue=queue,
+            missing_weights=missing_weights,
+            open_source=self._answer_source,
+            marked=marked,
+        )
         self._answers: dict[str, Callable[[Json], Json]] = {
             "begin": self._begin,
             "choose": self._choose,
             "open": self._open,
-            "open_clip": self._open_clip,
             "render": self._render,
             "look": self._look,
-            "clips": self._clips,
-            "save": self._save,
             **self._jobs.answers,
             **self._scenes.answers,
+            **self._gallery.answers,
             **(more or {}),
         }
 
@@ -100,6 +113,10 @@ class Desk:
         own = source.title != folder.resolve().name  # a scene file can carry a title of its own
         return self._answer_source(source, source.title if own else spoken(title))
 
+    def receive_clip(self, path: Path, name: str) -> Json:
+        """Answer with the scene of a clip that was sent as `name`; raises `UserError` if it holds none."""
+        return self._gallery.read_clip(path, name)
+
     def receive_picture(self, data: bytes, name: str) -> Json:
         """Answer with what became of a picture file that was sent, see `SceneDesk.receive_picture`."""
         return self._scenes.receive_picture(data, name)
@@ -110,7 +127,7 @@ class Desk:
         return {
             "presets": view.preset_views(self._library.presets()),
             "engines": [view.engine_view(engine_info(name), self._missing_weights(name)) for name in engine_names()],
-            "formats": [{"value": value, "title": title} for value, title in self._formats],
+            "formats": [{"value": value, "title": title} for value, title in FORMATS],
             "local": self._local,
             "boot": self._boot,
         }
@@ -132,10 +149,6 @@ class Desk:
         if not folder.is_dir():
             raise InputError(f"There is no folder {folder}; check the path.")
         return self.read_folder(folder, folder.resolve().name)
-
-    def _open_clip(self, message: Json) -> Json:
-        name = _text(message, "clip")
-        return self._answer_source(self._library.open_clip(name), view.clip_title(name))
 
     def _answer_source(self, source: Source, title: str) -> Json:
         answer = self._scenes.show(source.scene, title)
@@ -171,7 +184,7 @@ class Desk:
             "boot": self._boot,
             "version": version,
             "busy": any(not job.final for job in jobs),
-            "clips_version": self._library.clips_version(),
+            "clips_version": self._gallery.version(),
         }
         if seen == version:
             return answer
@@ -183,31 +196,9 @@ class Desk:
                 answer["preview"] = {"key": key, "data": view.preview_url(running.preview)}
         return answer
 
-    # -- clips ---------------------------------------------------------------------------------------------------------
-
-    def _clips(self, message: Json) -> Json:
-        limit = message.get("limit")
-        if not isinstance(limit, int) or not 0 < limit <= _MAX_CLIPS_SHOWN:
-            raise InputError(
-                f"At most {_MAX_CLIPS_SHOWN} clips can be shown at once; find older ones in the clips folder."
-            )
-        entries, total = self._library.clips(limit)
-        return {"clips": [_clip(entry) for entry in entries], "total": total}
-
-    def _save(self, message: Json) -> Json:
-        entry = self._library.clip(_text(message, "clip"))
-        path = self._save_as(entry.path, _text(message, "format"), message.get("pictures") is not False)
-        if path == entry.path:
-            return {"url": view.clip_url(path.name), "name": path.name}
-        return {"url": view.export_url(path.name), "name": path.name}
-
 
 def _text(message: Json, name: str) -> str:
     value = message.get(name)
     if not isinstance(value, str):
         raise InputError("The page sent an incomplete message; reload it.")
     return value
-
-
-def _clip(entry: ClipEntry) -> Json:
-    return view.clip_view(entry.name, entry.request, None)

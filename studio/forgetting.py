@@ -33,7 +33,7 @@ from studio.traces import Traces, find_traces, shows, without
 
 Json = dict[str, Any]
 
-_NAMELESS = ("conditioning", "exports")
+_NAMELESS = ("conditioning", "exports", "stills", "editing")
 """Caches whose files do not tell whose they are: they go whole, for they can be made again."""
 
 

@@ -28,13 +28,20 @@ from engine.files import writing
 from engine.provenance import PNG_KEY, append_xmp_to_mp4, xmp
 from engine.recipe import append_to_mp4, recipe_to_json
 from engine.visible_mark import VisibleMark
+from studio.clip_edits import ClipFacts
 
 FORMATS = (("mp4", "MP4"), ("webm", "WebM"), ("gif", "GIF"), ("png", "PNG frames (zip)"))
 """What a clip can be saved as: key and title."""
 _STATEMENT = "AI-generated with LumosX Studio"
 
 
-def save_as(clip: Path, name: str, folder: Path, *, pictures: bool, mark: bool = False) -> Path:
+OnFrame = Callable[[int], None]
+"""Called with the number of frames that are done; may raise `Cancelled`, and then nothing is left behind."""
+
+
+def save_as(
+    clip: Path, name: str, folder: Path, *, pictures: bool, mark: bool = False, on_frame: OnFrame = lambda _: None
+) -> Path:
     """Return a file of the clip in the format `name`: the clip itself, or a copy in `folder` that is made if need be.
 
     The clip's recipe goes along; `pictures` says whether the pictures inside it do, too. Frames of a zip have none.
@@ -57,7 +64,7 @@ def save_as(clip: Path, name: str, folder: Path, *, pictures: bool, mark: bool =
     with writing(target):
         folder.mkdir(parents=True, exist_ok=True)
     if name == "png":
-        _whole(target, lambda draft: _zip_frames(clip, draft, mark=mark))
+        _whole(target, lambda draft: _zip_frames(clip, draft, on_frame, mark=mark))
         return target
     recipe = read_recipe(clip)
     if not pictures:
@@ -65,8 +72,20 @@ def save_as(clip: Path, name: str, folder: Path, *, pictures: bool, mark: bool =
     if same and name == "mp4" and not mark:
         _whole(target, lambda draft: _without_pictures(clip, recipe, draft))
     else:
-        _encode(clip, recipe, target, mark=mark)
+        _encode(clip, recipe, target, on_frame, mark=mark)
     return target
+
+
+def measure(clip: Path) -> ClipFacts:
+    """Return what a clip's file really holds; frames are counted, not believed. `InputError` if it is no video."""
+    with _opened(clip) as container:
+        stream = container.streams.video[0]
+        rate = stream.average_rate or stream.guessed_rate
+        width, height = stream.width, stream.height
+        frames = sum(packet.size > 0 for packet in container.demux(stream))
+    if not rate or not frames:
+        raise InputError(f"“{clip.name}” holds no moving pictures; choose another clip.")
+    return ClipFacts(width=width, height=height, fps=max(1, round(rate)), num_frames=frames)
 
 
 @contextmanager
@@ -78,19 +97,19 @@ def _opened(clip: Path) -> Generator[InputContainer]:
         raise InputError(f"“{clip.name}” cannot be read as a video; render it again.") from error
 
 
-def _frames(clip: Path) -> Iterator[npt.NDArray[np.uint8]]:
+def frames_of(clip: Path) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield a clip's frames in order, uint8 `[height, width, 3]`; `InputError` if it cannot be read."""
     with _opened(clip) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
-def _encode(clip: Path, recipe: Recipe, target: Path, *, mark: bool) -> None:
-    with _opened(clip) as container:
-        stream = container.streams.video[0]
-        width, height, fps = stream.width, stream.height, recipe.request.settings.fps
-    with ClipWriter(target, width=width, height=height, fps=fps, recipe=recipe, mark=mark) as writer:
-        for frame in _frames(clip):
+def _encode(clip: Path, recipe: Recipe, target: Path, on_frame: OnFrame, *, mark: bool) -> None:
+    facts = measure(clip)
+    with ClipWriter(target, width=facts.width, height=facts.height, fps=facts.fps, recipe=recipe, mark=mark) as writer:
+        for number, frame in enumerate(frames_of(clip), start=1):
             writer.write(frame)
+            on_frame(number)
 
 
 def _without_pictures(clip: Path, recipe: Recipe, draft: Path) -> None:
@@ -107,19 +126,20 @@ def _without_pictures(clip: Path, recipe: Recipe, draft: Path) -> None:
     append_to_mp4(draft, recipe_to_json(recipe))
 
 
-def _zip_frames(clip: Path, draft: Path, *, mark: bool) -> None:
+def _zip_frames(clip: Path, draft: Path, on_frame: OnFrame, *, mark: bool) -> None:
     said = PngInfo()
     said.add_text("Comment", _STATEMENT)
     said.add_itxt(PNG_KEY, xmp(_STATEMENT))
     visible: VisibleMark | None = None
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
-        for number, frame in enumerate(_frames(clip)):
+        for number, frame in enumerate(frames_of(clip)):
             if mark and visible is None:
                 visible = VisibleMark(frame.shape[1], frame.shape[0])
             stream = io.BytesIO()
             shown = frame if visible is None else visible.draw(frame)
             Image.fromarray(shown).save(stream, format="PNG", pnginfo=said)
             archive.writestr(f"{clip.stem}/frame_{number:04d}.png", stream.getvalue())
+            on_frame(number + 1)
 
 
 def _whole(target: Path, write: Callable[[Path], None]) -> None:

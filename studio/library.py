@@ -1,28 +1,21 @@
-"""What can be chosen and what was made: presets (built-in and the user's own) and clips, newest first.
+"""What can be chosen: presets, built-in and the user's own.
 
 Reads folders, remembers what it read as long as the files stay the same, and survives a broken one among good ones.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.clip import read_recipe
 from engine.errors import InputError, UserError
-from engine.paths import clips_dir
 from engine.pictures import PictureStore
-from engine.request import RenderRequest
 from engine.scene import Reference, Scene
 from engine.sources import Source, load_source, preset_folders
 from studio.own_presets import is_own_preset
 
-_log = logging.getLogger(__name__)
-
 _MOSAIC = 4
-_CLIP_SUFFIXES = frozenset({".mp4", ".webm"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +35,6 @@ class PresetEntry:
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipEntry:
-    """A clip in the list; `request` is None for a file that does not say how it was made.
-
-    The pictures of its recipe stay in the file: remembering those of every clip that was ever shown would fill the
-    memory.
-    """
-
-    name: str
-    path: Path
-    request: RenderRequest | None
-
-
 @dataclass(frozen=True, slots=True)
 class _Stamp:
     time_ns: int
@@ -62,12 +42,11 @@ class _Stamp:
 
 
 class Library:
-    """Presets and clips. Safe to ask from several threads: what it remembers is replaced whole, never changed."""
+    """Presets. Safe to ask from several threads: what it remembers is replaced whole, never changed."""
 
     def __init__(self, pictures: PictureStore) -> None:
         self._pictures = pictures
         self._presets: dict[Path, tuple[_Stamp, PresetEntry]] = {}
-        self._clips: dict[Path, tuple[_Stamp, ClipEntry]] = {}
 
     def presets(self) -> list[PresetEntry]:
         """Return all presets by name, built-in and the user's own."""
@@ -90,38 +69,6 @@ class Library:
             raise InputError("This preset is no longer there; reload the page to see which ones are.")
         return load_source(str(path), self._pictures)
 
-    def clips(self, limit: int) -> tuple[list[ClipEntry], int]:
-        """Return the `limit` newest clips, newest first, and how many there are in all."""
-        paths = _by_age(clips_dir())
-        known: dict[Path, tuple[_Stamp, ClipEntry]] = {}
-        for stamp, path in paths[:limit]:
-            old = self._clips.get(path)
-            known[path] = old if old and old[0] == stamp else (stamp, self._read_clip(path))
-        self._clips = {**self._clips, **known} if len(known) < len(self._clips) <= 2 * len(paths) else known
-        return [entry for _, entry in known.values()], len(paths)
-
-    def clip(self, name: str) -> ClipEntry:
-        """Return one clip by its file name.
-
-        Raises:
-            InputError: there is none of that name.
-        """
-        for _, path in _by_age(clips_dir()):
-            if path.name == name:
-                return self._read_clip(path)
-        raise InputError("This clip is no longer in the clips folder; reload the page to see which ones are.")
-
-    def open_clip(self, name: str) -> Source:
-        """Return the scene and settings a clip was made of; `InputError` if it does not say."""
-        return load_source(str(self.clip(name).path), self._pictures)
-
-    def clips_version(self) -> str:
-        """Return a word that changes whenever a clip comes or goes."""
-        try:
-            return str(clips_dir().stat().st_mtime_ns)
-        except FileNotFoundError:
-            return "none"
-
     def _read_preset(self, name: str, path: Path) -> PresetEntry:
         try:
             source = load_source(str(path), self._pictures)
@@ -140,14 +87,6 @@ class Library:
             words=" ".join([source.title, scene.prompt[:2000], *labels]),
             own=is_own_preset(path),
         )
-
-    def _read_clip(self, path: Path) -> ClipEntry:
-        try:
-            request = read_recipe(path).request
-        except UserError as error:
-            _log.info("%s has no recipe: %s", path, error)
-            request = None
-        return ClipEntry(name=path.name, path=path, request=request)
 
 
 def kind_of(scene: Scene) -> str:
@@ -205,20 +144,3 @@ def _newest(folder: Path) -> _Stamp:
         times.append(status.st_mtime_ns)
         size += status.st_size
     return _Stamp(max(times), size)
-
-
-def _by_age(folder: Path) -> list[tuple[_Stamp, Path]]:
-    found: list[tuple[_Stamp, Path]] = []
-    try:
-        entries = list(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    for path in entries:
-        if path.suffix.lower() not in _CLIP_SUFFIXES or path.name.startswith("."):
-            continue
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        found.append((_Stamp(status.st_mtime_ns, status.st_size), path))
-    return sorted(found, key=lambda item: (item[0].time_ns, item[1].name), reverse=True)

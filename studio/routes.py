@@ -30,6 +30,7 @@ from engine.picture_decoding import ENDINGS, MAX_FILE_BYTES, too_many_bytes
 from engine.pictures import PictureStore
 from engine.shared_file import MAX_BYTES as MAX_SHARED_BYTES
 from engine.shared_file import SHARED_ENDINGS
+from studio.clip_pictures import poster, strip, unreadable
 from studio.instance import ANY_HOST, HELLO, hello
 from studio.models_desk import UPLOAD_BYTES, ModelsDesk
 from studio.thumbnails import thumbnail
@@ -49,7 +50,12 @@ _MAX_FOLDER_BYTES = 256 * 2**20
 _MAX_NAME_CHARS = 200
 _MAX_LAST_WORDS_BYTES = 2 * 2**20
 
+_MAX_CLIP_BYTES = 1024 * 2**20
+_CLIP_ENDINGS = frozenset({".mp4", ".webm", ".gif"})
+_FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
+
 FolderReader = Callable[[Path, str], dict[str, Any]]
+ClipReader = Callable[[Path, str], dict[str, Any]]
 PictureReceiver = Callable[[bytes, str], dict[str, Any]]
 SharedReceiver = Callable[[Path, str, bool], dict[str, Any]]
 
@@ -69,13 +75,14 @@ def routes(
     read_folder: FolderReader,
     receive_picture: PictureReceiver,
     receive_shared: SharedReceiver,
+    receive_clip: ClipReader,
     ask: Callable[[Any], dict[str, Any]],
     models: ModelsDesk,
 ) -> list[Route]:
     """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in.
 
-    `receive_picture(data, name)` does so for a picture, `receive_shared(file, name, keep)` for a shared file, `models`
-    for a file of weights, `ask` for a last message of a page that is being closed.
+    `receive_picture(data, name)`, `receive_clip(path, name)` and `receive_shared(file, name, keep)` do so for a
+    picture, a clip and a shared file, `models` for a file of weights, `ask` for a last message of a closed page.
     """
 
     def greet(_request: Request) -> Response:
@@ -138,7 +145,9 @@ def routes(
         accepted = request.query_params.get("accepted") == "true"
         try:
             place = models.upload_place(name, file)
-            await _write_body(request, place, UPLOAD_BYTES)
+            most = UPLOAD_BYTES // 2**20
+            too_large = f"The file is too large to be sent; up to {most} MB can be. Type its path instead."
+            await _write_body(request, place, UPLOAD_BYTES, too_large)
             return JSONResponse(await run_in_threadpool(models.take_upload, name, place, accepted=accepted))
         except UserError as error:
             return JSONResponse({"error": str(error)})
@@ -158,6 +167,26 @@ def routes(
                 {"error": "Reading the file failed by a fault in the program; the terminal shows the details."}
             )
 
+    def still(request: Request) -> Response:
+        name, frame = file_name(request.path_params["name"]), request.query_params.get("frame", "0")
+        if name is None or not (clips() / name).is_file() or not (frame.isascii() and frame.isdigit()):
+            return _missing()
+        try:
+            path = poster(clips() / name, int(frame[:6])) if "poster" in request.url.path else strip(clips() / name)
+        except UserError:  # a page that shows it says so by the picture alone
+            return Response(unreadable(), media_type="image/webp", headers={"Cache-Control": "no-store"})
+        # the address says which state of the file it is of
+        return _file(path, "image/webp", _FOR_GOOD)
+
+    async def clip(request: Request) -> Response:
+        name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or "The clip"
+        try:
+            return JSONResponse(await _receive_clip(request, name, receive_clip))
+        except UserError as error:
+            return JSONResponse({"error": str(error)})
+        except ClientDisconnect:
+            return Response(status_code=400)
+
     async def last_words(request: Request) -> Response:
         # a page that is being closed can only leave a message, not wait for an answer
         data = await _body(request, _MAX_LAST_WORDS_BYTES)
@@ -175,6 +204,9 @@ def routes(
         Route("/studio/view/{picture}", view),
         Route("/studio/clip/{name}", media(clips)),
         Route("/studio/export/{name}", media(exports)),
+        Route("/studio/poster/{name}", still),
+        Route("/studio/strip/{name}", still),
+        Route("/studio/scene", clip, methods=["POST"]),
         Route("/studio/folder", folder, methods=["POST"]),
         Route("/studio/pictures", receive, methods=["POST"]),
         Route("/studio/weights", weights, methods=["POST"]),
@@ -233,18 +265,18 @@ async def _body(request: Request, most_bytes: int) -> bytes | None:
     return b"".join(parts) if size <= most_bytes else None
 
 
-async def _write_body(request: Request, path: Path, most_bytes: int) -> None:
-    """Write what is sent to a file, whole or not at all. Raises `InputError` if it is too much, `OutputError`."""
-    length = request.headers.get("content-length", "")
-    if not length.isdigit() or int(length) > most_bytes:
-        raise InputError(
-            f"The file is too large to be sent; up to {most_bytes // 2**20} MB can be. Type its path instead."
-        )
+async def _write_body(request: Request, path: Path, most_bytes: int, too_large: str) -> None:
+    """Write what is sent to a file, whole or not at all. Raises `InputError` with `too_large`, or `OutputError`."""
+    size = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as out:
             async for part in request.stream():
-                await run_in_threadpool(out.write, part)
+                size += len(part)
+                if size <= most_bytes:  # the rest is read and dropped, so that the answer arrives
+                    await run_in_threadpool(out.write, part)
+        if size > most_bytes:
+            raise InputError(too_large)
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -259,21 +291,23 @@ async def _receive_shared(request: Request, receive_shared: SharedReceiver) -> d
         raise InputError(f"“{name}” is no file to share scenes; choose one that ends in .lumosx, or a zip of a folder.")
     with tempfile.TemporaryDirectory(prefix="lumosx-sent-") as temporary:
         path = Path(temporary) / f"shared{ending}"
-        size = 0
-        try:
-            with path.open("wb") as file:
-                async for part in request.stream():
-                    size += len(part)
-                    if size <= MAX_SHARED_BYTES:  # the rest is read and dropped, so that the answer arrives
-                        file.write(part)
-        except OSError as error:
-            raise output_error(error, path) from error
-        if size > MAX_SHARED_BYTES:
-            raise InputError(f"“{name}” is larger than {MAX_SHARED_BYTES // 2**20} MB; share fewer pictures.")
+        too_large = f"“{name}” is larger than {MAX_SHARED_BYTES // 2**20} MB; share fewer pictures."
+        await _write_body(request, path, MAX_SHARED_BYTES, too_large)
         try:
             return await run_in_threadpool(receive_shared, path, name, "keep" in request.query_params)
         except UserError as error:
             raise InputError(str(error).replace(str(path), name).replace(path.name, name)) from error
+
+
+async def _receive_clip(request: Request, name: str, receive: ClipReader) -> dict[str, Any]:
+    ending = Path(name).suffix.lower()
+    if ending not in _CLIP_ENDINGS:
+        raise InputError(f"“{name}” is no clip of the studio; those end in .mp4, .webm or .gif.")
+    with tempfile.TemporaryDirectory(prefix="lumosx-clip-") as folder:
+        path = Path(folder) / f"clip{ending}"
+        too_large = f"“{name}” is larger than any clip of the studio; {_MAX_CLIP_BYTES // 2**20} MB at most."
+        await _write_body(request, path, _MAX_CLIP_BYTES, too_large)
+        return await run_in_threadpool(receive, path, name)
 
 
 async def _receive_folder(request: Request, read_folder: FolderReader) -> dict[str, Any]:

@@ -11,17 +11,26 @@ import gradio as gr
 from gradio.events import api
 
 from engine.errors import MachineError, UserError
-from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, notices_file, pictures_dir, preferences_file
+from engine.paths import (
+    cache_dir,
+    clip_notes_dir,
+    clips_dir,
+    drafts_dir,
+    jobs_file,
+    notices_file,
+    pictures_dir,
+    preferences_file,
+)
 from engine.pictures import PictureStore
 from studio.backend import Backend
+from studio.clip_notes import ClipNotes
 from studio.costs import cost_answer
 from studio.cutting import Cutting
 from studio.desk import Desk
 from studio.drafts import DraftBook
-from studio.forecast import answer_forecast
 from studio.face_finding import FaceFinding
+from studio.forecast import answer_forecast
 from studio.forgetting import Forgetting
-from studio.formats import FORMATS, save_as
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
@@ -34,6 +43,7 @@ from studio.routes import middleware, routes
 from studio.scene_desk import SceneDesk
 from studio.sharing import Sharing
 from studio.theme import script, style, theme
+from studio.workshop import Workshop
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _TEMPLATE = '<div class="lx"><p class="quiet">One moment…</p></div>'
@@ -47,6 +57,7 @@ class Shell:
         self._key = key
         self._pictures = PictureStore(pictures_dir())
         self._queue = JobQueue(backend.make_engine, self._pictures, clips_dir, JobStore(jobs_file()))
+        self._workshop = Workshop()
         self._cutting = Cutting(backend.cutters, self._pictures)
         self._finding = FaceFinding(backend.face_finder, self._pictures)
         self._models = ModelsDesk(local=host in _LOOPBACK, module=backend.errands)
@@ -75,8 +86,11 @@ class Shell:
             drafts=drafts,
             local=host in _LOOPBACK,
             missing_weights=backend.missing_weights,
-            save=self._save,
-            formats=FORMATS,
+            clips=clips_dir,
+            exports=exports_dir,
+            notes=ClipNotes(clip_notes_dir()),
+            workshop=self._workshop,
+            marked=lambda: self._preferences.read().mark,
             more=more,
         )
         programs = Programs(queue=self._queue, library=library, pictures=self._pictures, backend=backend)
@@ -100,14 +114,11 @@ class Shell:
     def close(self) -> None:
         """Stop what renders, to go on at the next start; wait for the worker, stop the server."""
         self._queue.close()
+        self._workshop.close()
         self._cutting.close()
         self._finding.close()
         self._models.close()
         self._blocks.close(verbose=False)
-
-    def _save(self, clip: Path, name: str, pictures: bool) -> Path:
-        """Return a clip in the format `name`, with or without its pictures inside and marked as the user prefers."""
-        return save_as(clip, name, exports_dir(), pictures=pictures, mark=self._preferences.read().mark)
 
     def _launch(self, port: int) -> None:
         app_kwargs: dict[str, Any] = {
@@ -119,6 +130,7 @@ class Shell:
                 read_folder=self._desk.read_folder,
                 receive_picture=self._desk.receive_picture,
                 receive_shared=self._sharing.receive,
+                receive_clip=self._desk.receive_clip,
                 ask=self._desk.ask,
                 models=self._models,
             ),

@@ -9,8 +9,8 @@ from gradio import themes
 WEB = Path(__file__).parent / "web"
 PARTS = (
     "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop", "faces",
-    "facebox", "prompt", "share", "presets", "cost", "forget", "report", "scene", "settings", "queue", "run", "clips",
-    "models", "page",
+    "facebox", "prompt", "share", "presets", "cost", "forget", "report", "scene", "settings", "work", "queue", "clips",
+    "run", "reel", "compare", "picker", "clip_edit", "viewer", "swaps", "gallery", "models", "page",
 )  # fmt: skip
 """The scripts, in the order in which they build on one another."""
 
@@ -28,7 +28,7 @@ def theme() -> themes.Base:
 def style() -> str:
     """Return the page's style sheet: its parts in order."""
     return "\n".join(
-        (WEB / f"{part}.css").read_text(encoding="utf-8") for part in ("page", "board", "cutter", "models")
+        (WEB / f"{part}.css").read_text(encoding="utf-8") for part in ("page", "board", "cutter", "gallery", "models")
     )
 
 

@@ -139,7 +139,8 @@ def _own_presets() -> Iterator[tuple[Path, Scene, str]]:
 
 def _clips() -> list[Path]:
     folder = clips_dir()
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _CLIP_ENDINGS) if folder.is_dir() else []
+    # Those that were just deleted, too: for a moment they lie in a folder of their own.
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _CLIP_ENDINGS)
 
 
 def _recipe(path: Path) -> Recipe | None:

@@ -31,9 +31,22 @@ async function sendPictures(files, say) {
   return taken;
 }
 
+const isClipFile = (file) => file.type.startsWith("video/") || /\.(mp4|webm)$/i.test(file.name);
+
+// The scene of a clip that is sent, or {error}.
+async function sendClip(file) {
+  try {
+    const response = await fetch(`studio/scene?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    return await response.json();
+  } catch (error) {
+    return { error: `“${file.name}” could not be sent. Is the studio no longer running?` };
+  }
+}
+
 // While files are dragged over the page every place that takes them shows itself; a drop anywhere else makes new people.
-// `shared(files, onShelf)` takes the shared files among them, wherever they fall.
-function dropPart(root, elsewhere, shared) {
+// `shared(files, onShelf)` takes the shared files among them, wherever they fall. Clips are opened wherever they are dropped:
+// openClip(files, instead), and a gif that is none of ours is taken as a picture.
+function dropPart(root, elsewhere, shared, openClip) {
   let depth = 0;
   let target = null;
   const carries = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
@@ -81,7 +94,9 @@ function dropPart(root, elsewhere, shared) {
     const scenes = all.filter((file) => SHARED_FILE.test(file.name));
     const files = all.filter((file) => !scenes.includes(file));
     if (scenes.length) shared(scenes, event.target instanceof Element && event.target.closest(".shelf") !== null);
-    if (files.length) take(files);
+    if (files.length && files.every(isClipFile)) openClip(files, null);
+    else if (files.length === 1 && /\.gif$/i.test(files[0].name)) openClip(files, () => take(files));
+    else if (files.length) take(files);
   });
   window.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData ? event.clipboardData.files : [])];

@@ -25,7 +25,11 @@ async function begin() {
   const scene = scenePart(ask, sceneChanged, root, () => settings.read(), cost.node);
   const report = reportPart(ask, root);
   const run = runPart(ask, settings, clipFacts, saveRow, render, openJob, report.open);
-  const clips = clipsPart(ask, saveRow, openClip);
+  const swaps = swapsPart(root, storageOf("sessionStorage"), {
+    compare: (...what) => clips.compare(...what),
+    clip: (name) => clips.clip(name),
+  });
+  const clips = galleryPart({ ask, root, openMenu: menuPart(root), saveRow, openScene: openClip, swaps });
   const models = modelsPart(ask, root, async () => {
     const now = await ask({ do: "begin" });
     if (!now.error) settings.offerEngines(now.engines);
@@ -86,11 +90,13 @@ async function begin() {
     look();
   }
 
-  async function openClip(clip) {
-    const answer = await ask({ do: "open_clip", clip: clip.name });
+  // words: false takes only the cast along, for a prompt that is still to be written
+  async function openClip(clip, words) {
+    const answer = await ask({ do: "open_clip", clip: clip.name, words });
     if (answer.error) return answer.error;
     scene.show({ ...answer, preset: null });
     scene.node.scrollIntoView({ behavior: "smooth" });
+    if (!words) requestAnimationFrame(() => root.querySelector("#lx-prompt").focus({ preventScroll: true })); // once a dialog is closed
     return "";
   }
 
@@ -121,6 +127,7 @@ async function begin() {
         run.show(answer.jobs, answer.preview ? answer.preview.data : null, answer.queue);
         if (answer.preview) preview = answer.preview.key;
         version = answer.version;
+        swaps.look(answer.jobs);
         if (!answer.busy) forecast(); // a render that ended has shown how quick this machine is
       }
       clips.look(answer.clips_version);

@@ -171,7 +171,23 @@ function scenePart(ask, changed, root, settings, foot) {
     return how;
   }
 
-  dropPart(root, (files) => cast.ways.person(files), takeShared);
+  // A clip brings its scene along. `instead` is done with a file that is no clip of ours, where there is something to do.
+  async function openDropped(files, instead) {
+    cast.busy("Opening the clip…");
+    const answer = await sendClip(files[0]);
+    cast.busy("");
+    if (answer.error && instead) {
+      instead();
+      return;
+    }
+    const several = files.length > 1 ? [`Only one clip can be opened at a time; “${files[0].name}” was.`] : [];
+    cast.refuse(answer.error ? [answer.error] : several);
+    if (answer.error) return;
+    await take(Promise.resolve(answer), null);
+    node.scrollIntoView({ behavior: "smooth", block: "start" });
+  }
+
+  dropPart(root, (files) => cast.ways.person(files), takeShared, openDropped);
 
   root.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.altKey || !document_.scene) return;

@@ -19,12 +19,14 @@ from engine.errors import InputError, UserError
 from engine.events import Event
 from engine.pictures import PictureStore
 from engine.request import RenderRequest
+from studio.clip_notes import ClipNotes
 from studio.desk import _FAULT, Desk
 from studio.drafts import DraftBook
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
 from studio.library import Library
 from studio.thumbnails import thumbnail
+from studio.workshop import Workshop
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.harness import Target
 from tests.fuzz.test_json import damaged, loaded, scraps
@@ -49,8 +51,10 @@ def new_desk(folder: Path) -> Desk:
         drafts=DraftBook(folder / "drafts"),
         local=True,
         missing_weights=lambda _: None,
-        save=lambda clip, name, with_pictures: clip,
-        formats=(("mp4", "MP4"),),
+        clips=lambda: folder / "clips",
+        exports=lambda: folder / "exports",
+        notes=ClipNotes(folder / "clip-notes"),
+        workshop=Workshop(),
     )
 
 
@@ -78,7 +82,14 @@ def messages(folder: Path) -> list[dict[str, Any]]:
         {"do": "render", **words, "settings": chosen, "allow_unbound": True},
         {"do": "cancel", "job": "job-1"},
         {"do": "look", "version": -1, "preview": "a/1"},
-        {"do": "clips", "limit": 9},
+        {"do": "clips", "since": 0},
+        {"do": "clip_rename", "clip": "a.mp4", "title": "a title"},
+        {"do": "clip_poster", "clip": "a.mp4", "frame": 3},
+        {"do": "clip_remove", "clip": "a.mp4"},
+        {"do": "clip_restore", "token": "0123456789ab"},
+        {"do": "clip_swap", "clip": "a.mp4", "first": "coat", "second": "dress"},
+        {"do": "clip_edit", "edit": {"clip": "a.mp4", "start": 1, "end": 4, "speed": 0.5, "times": 2, "joined": []}},
+        {"do": "task", "task": "task-1", "seen": 3},
         {"do": "save", "clip": "a.mp4", "format": "mp4", "pictures": False},
     ]
 

@@ -15,11 +15,13 @@ from engine.engines import engine_info
 from engine.events import Event, Finished
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
+from studio.clip_notes import ClipNotes
 from studio.desk import Desk
 from studio.drafts import DraftBook
 from studio.job_store import JobStore
 from studio.jobs import JobQueue, JobState
 from studio.library import Library
+from studio.workshop import Workshop
 
 WORDS = "A man in a red coat."
 
@@ -38,7 +40,7 @@ class _Stand:
     def __init__(self, home: Path, *, local: bool = True) -> None:
         self.home = home
         self.missing: str | None = None
-        self.saved: list[tuple[str, bool]] = []
+        self.workshop = Workshop()
         pictures = PictureStore(home / "pictures")
         self.queue = JobQueue(_Engine, pictures, lambda: home / "clips", JobStore(home / "studio.sqlite3"))
         self.desk = Desk(
@@ -48,13 +50,11 @@ class _Stand:
             drafts=DraftBook(home / "drafts"),
             local=local,
             missing_weights=lambda _: self.missing,
-            save=self._save,
-            formats=(("mp4", "MP4"), ("gif", "GIF")),
+            clips=lambda: home / "clips",
+            exports=lambda: home / "exports",
+            notes=ClipNotes(home / "clip-notes"),
+            workshop=self.workshop,
         )
-
-    def _save(self, clip: Path, name: str, pictures: bool) -> Path:
-        self.saved.append((name, pictures))
-        return clip if name == "mp4" else self.home / "exports" / f"{clip.stem}.gif"
 
     def ask(self, **message: Any) -> dict[str, Any]:
         return self.desk.ask(message)
@@ -127,8 +127,7 @@ def test_a_preset_that_changes_is_read_anew(stand: _Stand) -> None:
         {"do": "open", "path": "x\0y"},
         {"do": "open_clip", "clip": "../../etc/passwd"},
         {"do": "save", "clip": "gone.mp4", "format": "mp4"},
-        {"do": "clips", "limit": "many"},
-        {"do": "clips", "limit": 10**9},
+        {"do": "clips", "since": "many"},
         {"do": "revise", "scene": {"prompt": 1}, "prompt": "x"},
         {"do": "render", "scene": None, "prompt": "x", "settings": {}},
         {"do": "fly"},
@@ -183,25 +182,9 @@ def test_what_cannot_render_says_so_at_the_right_place(stand: _Stand, scene: dic
     assert "choose the scene again" in stand.ask(**ask, settings=stand.settings())["error"]
 
 
-def test_clips_are_listed_newest_first_and_saved_by_name(stand: _Stand, scene: dict[str, Any]) -> None:
-    assert stand.ask(do="clips", limit=5) == {"clips": [], "total": 0}
-    before = stand.ask(do="look")["clips_version"]
-    for seed in ("1", "2", "3"):
-        stand.ask(do="render", scene=scene, prompt=WORDS, title="Man", settings=stand.settings(seed=seed))
-        stand.wait()
-    assert stand.ask(do="look")["clips_version"] != before
-    listed = stand.ask(do="clips", limit=2)
-    assert listed["total"] == 3
-    assert [name.rsplit("-", 1)[1] for name in (clip["name"] for clip in listed["clips"])] == ["seed3.mp4", "seed2.mp4"]
-    name = listed["clips"][0]["name"]
-    assert stand.ask(do="save", clip=name, format="mp4") == {"url": f"studio/clip/{name}", "name": name}
-    assert stand.ask(do="save", clip=name, format="gif", pictures=False)["url"].startswith("studio/export/")
-    assert stand.saved == [("mp4", True), ("gif", False)]
-
-
 def test_a_fault_of_the_program_is_logged_and_told_plainly(stand: _Stand, caplog: pytest.LogCaptureFixture) -> None:
     (stand.home / "clips").write_text("a file where the folder should be")
-    answer = stand.ask(do="clips", limit=5)
+    answer = stand.ask(do="clips")
     assert set(answer) == {"error"}
     assert "Traceback" not in answer["error"]
     assert "Traceback" in caplog.text

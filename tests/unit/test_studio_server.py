@@ -14,11 +14,13 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from engine.clip import ClipWriter
 from engine.errors import InputError
 from engine.pictures import PictureStore
 from studio.instance import HELLO
 from studio.models_desk import ModelsDesk
 from studio.routes import file_name, inside, middleware, routes
+from tests.unit.small_recipe import small_recipe
 
 KEY = "a-key"
 
@@ -36,7 +38,7 @@ class _Site:
             routes=list(
                 routes(
                     key=KEY, pictures=self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
-                    read_folder=self._read, receive_picture=self._picture,
+                    read_folder=self._read, receive_picture=self._picture, receive_clip=self._clip,
                     receive_shared=self._shared, ask=self._ask, models=ModelsDesk(local=True),
                 )
             ),
@@ -51,6 +53,11 @@ class _Site:
         if path.read_bytes() == b"bad":
             raise InputError(f"“{path.name}” holds no scene.")
         return {"size": path.stat().st_size, "name": name, "keep": keep, "ending": path.suffix}
+
+    def _clip(self, path: Path, name: str) -> dict[str, Any]:
+        if path.read_bytes() == b"foreign":
+            raise InputError(f"“{name}” holds no recipe.")
+        return {"bytes": path.stat().st_size, "ending": path.suffix, "name": name}
 
     def _ask(self, message: Any) -> dict[str, Any]:
         return {"asked": message}
@@ -215,3 +222,37 @@ def test_a_shared_file_that_is_too_large_is_not_kept(site: _Site, monkeypatch: p
     monkeypatch.setattr("studio.routes.MAX_SHARED_BYTES", 2**20)
     sent = site.client.post("/studio/shared?name=x.lumosx", content=bytes(2**20 + 1))
     assert "larger than 1 MB" in sent.json()["error"]
+
+
+def test_a_clip_that_is_sent_is_read_and_what_is_none_is_a_sentence(
+    site: _Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(name: str, content: bytes) -> dict[str, Any]:
+        return site.client.post("/studio/scene", params={"name": name}, content=content).json()
+
+    assert send("红 a.MP4", b"1234") == {"bytes": 4, "ending": ".mp4", "name": "红 a.MP4"}
+    assert "“a.mp4” holds no recipe" in send("a.mp4", b"foreign")["error"]
+    assert "no clip of the studio" in send("a.mkv", b"x")["error"]
+    assert "no clip of the studio" in send("../../etc/passwd", b"x")["error"]
+    monkeypatch.setattr("studio.routes._MAX_CLIP_BYTES", 3)
+    assert "larger" in send("a.mp4", b"1234")["error"]
+
+
+def test_posters_and_strips_come_small_and_a_broken_clip_has_a_stand_in(site: _Site) -> None:
+    recipe = small_recipe(site.pictures, width=640, height=480, num_frames=5)
+    with ClipWriter(site.clips / "two.mp4", width=640, height=480, fps=8, recipe=recipe) as writer:
+        for number in range(5):
+            writer.write(np.full((480, 640, 3), 50 * number, np.uint8))
+    for frame, level in (("0", 0), ("3", 150), ("99", 200)):
+        answer = site.client.get(f"/studio/poster/two.mp4?frame={frame}")
+        assert "immutable" in answer.headers["cache-control"]
+        with Image.open(io.BytesIO(answer.content)) as image:
+            assert image.size == (400, 300)
+            assert abs(np.asarray(image.convert("L")).mean() - level) < 8
+    with Image.open(io.BytesIO(site.client.get("/studio/strip/two.mp4").content)) as image:
+        assert image.size == (960, 72)
+        assert np.asarray(image.convert("L"))[36, ::96].tolist() == sorted(np.asarray(image.convert("L"))[36, ::96])
+    broken = site.client.get("/studio/poster/one.mp4")
+    assert (broken.status_code, broken.headers["cache-control"]) == (200, "no-store")
+    for path in ("poster/gone.mp4", "strip/gone.mp4", "poster/two.mp4?frame=-1", "poster/..%2Fsecret.mp4"):
+        assert site.client.get(f"/studio/{path}").status_code == 404

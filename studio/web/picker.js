@@ -1,0 +1,116 @@
+// Small questions about clips: which other clip, and which two things are exchanged.
+
+const PICKER_WORDS = {
+  search: "Search clips",
+  none: "No clip has these words.",
+  cancel: "Cancel",
+  swapTitle: "What should be exchanged?",
+  swapHint: "Choose two things that two different people wear. Everything else, the seed too, stays as it is.",
+  exchange: "Exchange them",
+};
+
+function clipMatches(clip, typed) {
+  const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
+  return words.every((word) => clip.words.includes(word));
+}
+
+// pickerPart(root): {clip(title, clips) → one of them or null, things(people) → [id, id] or null}
+function pickerPart(root) {
+  function ask(dialog, body, focus) {
+    const before = document.activeElement;
+    root.append(dialog);
+    return new Promise((resolve) => {
+      dialog.answer = (value) => {
+        resolve(value);
+        resolve = () => {};
+        if (dialog.open) dialog.close();
+      };
+      dialog.addEventListener("close", () => {
+        dialog.remove();
+        resolve(null);
+        if (before && before.isConnected) before.focus();
+      });
+      fill(dialog, body);
+      dialog.showModal();
+      if (focus) focus.focus();
+    });
+  }
+
+  function clip(title, clips) {
+    const dialog = h("dialog", { class: "dialog picker", "aria-label": title });
+    const search = h("input", { type: "search", placeholder: PICKER_WORDS.search, "aria-label": PICKER_WORDS.search, oninput: find });
+    const none = h("p", { class: "quiet", hidden: true }, PICKER_WORDS.none);
+    const all = clips.map((one) =>
+      h(
+        "button",
+        { type: "button", class: "pick", onclick: () => dialog.answer(one) },
+        h("img", { src: one.poster, alt: "", loading: "lazy", decoding: "async" }),
+        h("span", { class: "name" }, one.title),
+        h("span", { class: "quiet" }, [clipLength(one), one.has_scene ? `seed ${one.seed}` : ""].filter(Boolean).join(" · ")),
+      ),
+    );
+
+    function find() {
+      all.forEach((node, place) => (node.hidden = !clipMatches(clips[place], search.value)));
+      none.hidden = all.some((node) => !node.hidden);
+    }
+
+    return ask(
+      dialog,
+      [
+        h("header", {}, h("h2", {}, title), h("button", { type: "button", class: "plain", onclick: () => dialog.close() }, PICKER_WORDS.cancel)),
+        search,
+        h("div", { class: "picks" }, all),
+        none,
+      ],
+      search,
+    );
+  }
+
+  function things(people) {
+    const dialog = h("dialog", { class: "dialog picker", "aria-label": PICKER_WORDS.swapTitle });
+    const button = h("button", { type: "submit", class: "main", disabled: true }, PICKER_WORDS.exchange);
+    let chosen = []; // {person, id}, the latest last
+
+    function choose(person, id, box) {
+      chosen = chosen.filter((one) => one.person !== person && one.id !== id);
+      if (box.checked) chosen = [...chosen, { person, id }].slice(-2);
+      for (const input of dialog.querySelectorAll("input")) input.checked = chosen.some((one) => one.id === input.value);
+      button.disabled = chosen.length !== 2;
+    }
+
+    const groups = people.map((person, number) =>
+      h(
+        "fieldset",
+        { class: `owner tone-${person.tone}` },
+        h("legend", {}, [person.title, person.name].filter(Boolean).join(": ")),
+        h(
+          "div",
+          { class: "things" },
+          person.things.map((thing) => {
+            const box = h("input", { type: "checkbox", value: thing.id, onchange: () => choose(number, thing.id, box) });
+            return h("label", { class: "thing" }, box, h("span", { class: "shown" }, h("img", { src: thing.picture, alt: "" }), h("span", {}, thing.label || "unnamed")));
+          }),
+        ),
+      ),
+    );
+    return ask(dialog, [
+      h(
+        "form",
+        {
+          method: "dialog",
+          onsubmit: (event) => {
+            event.preventDefault();
+            dialog.answer(chosen.map((one) => one.id));
+          },
+        },
+        h("h2", {}, PICKER_WORDS.swapTitle),
+        h("p", { class: "quiet" }, PICKER_WORDS.swapHint),
+        groups,
+        h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, PICKER_WORDS.cancel), button),
+      ),
+    ]);
+  }
+
+  return { clip, things };
+}
