@@ -53,7 +53,7 @@ def read_eight_bit(folder: Path, dtype: torch.dtype) -> LumosXTransformer3DModel
     """
     config = cast("dict[str, Any]", LumosXTransformer3DModel.load_config(folder))
     with torch.device("meta"):
-        model: LumosXTransformer3DModel = LumosXTransformer3DModel.from_config(config)
+        model = cast("LumosXTransformer3DModel", LumosXTransformer3DModel.from_config(config))
         _make_room(model)
     files = sorted(folder.glob("*.safetensors"))
     if not files:

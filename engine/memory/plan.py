@@ -42,7 +42,7 @@ _EIGHT_BIT_COST = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is to be rendered; pixels, frames, `references` pictures, `passes` through the network in a step on average, `copies`
+    """What is to be rendered; pixels, frames, `references` pictures, mean `passes` through the network in a step, `copies`
     with other seeds at once."""
 
     width: int

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers.hooks import FirstBlockCacheConfig
+from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
 from diffusers.loaders.lora_pipeline import WanLoraLoaderMixin
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
