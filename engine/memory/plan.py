@@ -42,8 +42,8 @@ _EIGHT_BIT_COST = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is to be rendered; pixels, frames, `references` pictures, mean `passes` through the network in a step, `copies`
-    with other seeds at once."""
+    """What is to be rendered; pixels, frames, `references` pictures, mean `passes` through the network in a step,
+    `copies` with other seeds at once."""
 
     width: int
     height: int
