@@ -30,6 +30,10 @@ MAX_ITEMS = 1000
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
+LATER = "later"
+"""Mark of a field (in its metadata) that came after files had been written: where it is missing its default holds."""
+
+
 def to_json(value: object) -> Json:
     """Turn a value into dicts, lists, strings, numbers, booleans and None, ready for `json.dumps`.
 
@@ -147,13 +151,18 @@ def _read_dict(item_type: Any, data: Json, place: str) -> dict[str, Any]:
 def _read_dataclass(cls: type[Any], data: Json, place: str) -> Any:
     _expect(isinstance(data, dict), data, "an object", data, place)
     hints = _hints(cls)
-    missing = [name for name in hints if name not in data]
+    later = {field.name for field in dataclasses.fields(cls) if field.metadata.get(LATER)}
+    missing = [name for name in hints if name not in data and name not in later]
     if missing:
         raise InputError(f"{_at(place)} lacks the field “{missing[0]}”.")
     unknown = [str(name) for name in data if name not in hints]
     if unknown:
         raise InputError(f"{_at(place)} has a field “{_visible(unknown[0], 40)}” that is not known here.")
-    values = {name: _read(kind, data[name], f"{place}.{name}" if place else name) for name, kind in hints.items()}
+    values = {
+        name: _read(kind, data[name], f"{place}.{name}" if place else name)
+        for name, kind in hints.items()
+        if name in data
+    }
     return cls(**values)
 
 

@@ -103,6 +103,20 @@ def engine_info(name: str) -> EngineInfo:
     raise InputError(f"There is no engine “{name}”; choose one of {', '.join(engine_names())}.")
 
 
+def draft_of(settings: RenderSettings) -> tuple[str, ...]:
+    """What makes these settings a draft of the clip that the engine's own would give: sentence parts, none if nothing
+    does."""
+    usual = engine_info(settings.engine).defaults
+    found: list[str] = []
+    if settings.num_inference_steps < usual.num_inference_steps:
+        found.append(f"{settings.num_inference_steps} steps instead of {usual.num_inference_steps}")
+    if settings.step_cache:
+        found.append(f"steps that change less than {settings.step_cache:g} are taken over")
+    if settings.guided_share < 1 and settings.guidance_scale != 1:
+        found.append(f"guidance in the first {settings.guided_share:.0%} of the steps only")
+    return tuple(found)
+
+
 def resolve_settings(engine: str, **overrides: Any) -> RenderSettings:
     """The engine's defaults with `overrides` (fields of `RenderSettings`; None means "left open").
 

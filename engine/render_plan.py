@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.engines import engine_info
+from engine.engines import draft_of, engine_info
 from engine.errors import SceneError
-from engine.request import RenderRequest
+from engine.request import RenderRequest, RenderSettings
 from engine.scene import UNBOUND_CODES
 
 PATCH_PX = 16
@@ -40,6 +41,7 @@ class RenderPlan:
     tokens: int
     passes: int
     references: tuple[PlannedReference, ...]
+    draft: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -51,6 +53,7 @@ class RenderPlan:
             f"Engine      {self.engine_title}",
             f"Clip        {self.width}x{self.height}, {self.num_frames} frames at {self.fps} fps ({seconds:.1f} s)",
             f"Work        {self.steps} steps, {self.passes} passes over {self.tokens} tokens, seed {self.seed}",
+            *([f"Draft       {'; '.join(self.draft)}"] if self.draft else []),
             "References  in the order the model sees them",
         ]
         for reference in self.references:
@@ -97,9 +100,14 @@ def plan_render(request: RenderRequest) -> RenderPlan:
         steps=settings.num_inference_steps,
         seed=settings.seed,
         tokens=pictures * (settings.width // PATCH_PX) * (settings.height // PATCH_PX),
-        passes=settings.num_inference_steps * (1 if settings.guidance_scale == 1 else 2),
+        passes=settings.num_inference_steps + _guided_steps(settings),
         references=references,
+        draft=draft_of(settings),
     )
+
+
+def _guided_steps(settings: RenderSettings) -> int:
+    return 0 if settings.guidance_scale == 1 else math.ceil(settings.guided_share * settings.num_inference_steps)
 
 
 def _words(request: RenderRequest, tokenizer: Any, text_tokens: int) -> list[str]:

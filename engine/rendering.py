@@ -145,6 +145,8 @@ def paint(run: Run, conditioning: Conditioning) -> Generator[Event, None, torch.
         shift=settings.shift,
         relations=relations_of(settings),
         start=run.state,
+        step_cache=settings.step_cache,
+        guided_share=settings.guided_share,
     )
     with closing(steps):
         for step in steps:

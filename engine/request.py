@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from engine.codec import LATER
 from engine.errors import InputError, SceneError
 from engine.scene import UNBOUND_CODES, Scene
 
@@ -21,6 +22,7 @@ STEPS_RANGE = (1, 200)
 GUIDANCE_RANGE = (0.0, 30.0)
 SHIFT_RANGE = (0.1, 30.0)
 BINDING_RANGE = (0.0, 4.0)
+SHARE_RANGE = (0.0, 1.0)
 SEED_RANGE = (0, 2**63 - 1)
 MAX_VOLUME = 1280 * 720 * 241
 """Largest width × height × num_frames in pixels: ten seconds of 720p at 24 fps; beyond it no engine here has a use."""
@@ -35,7 +37,11 @@ class RenderSettings:
     1–200. guidance_scale: 0–30 (1 = no guidance). shift: time shift of the schedule, 0.1–30. seed: 0 – 2⁶³−1. engine: a
     name of `engine.engines`. profile: how memory is used, "auto" leaves it to the machine; never changes the clip.
     binding_strength: MCAM's r, 0–4. relational_positions, relational_self_attention, relational_cross_attention: R2PE,
-    CSAM and MCAM. unpooling: see `engine.model.layout`. Constructing one with a value out of range raises `InputError`.
+    CSAM and MCAM. unpooling: see `engine.model.layout`.
+
+    Two ways to a quicker draft: step_cache, 0–1: a step whose first block changes its stream by less than this share
+    takes the rest over from the step before (0: never). guided_share, 0–1: guidance in this part of the steps, from the
+    first on; the others take one pass. Constructing one with a value out of range raises `InputError`.
     """
 
     width: int
@@ -54,6 +60,8 @@ class RenderSettings:
     relational_self_attention: bool = True
     relational_cross_attention: bool = True
     unpooling: Unpooling = "published"
+    step_cache: float = field(default=0.0, metadata={LATER: True})
+    guided_share: float = field(default=1.0, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         _check_size("width", self.width)
@@ -65,6 +73,8 @@ class RenderSettings:
         _check_range("shift", self.shift, SHIFT_RANGE)
         _check_range("seed", self.seed, SEED_RANGE)
         _check_range("binding strength", self.binding_strength, BINDING_RANGE)
+        _check_range("step cache", self.step_cache, SHARE_RANGE)
+        _check_range("guided share", self.guided_share, SHARE_RANGE)
         if self.width * self.height * self.num_frames > MAX_VOLUME:
             frames = max(1, (MAX_VOLUME // (self.width * self.height) - 1) // 4 * 4 + 1)
             raise InputError(

@@ -120,7 +120,10 @@ class Engine:
             # Before the work, not after it: a picture that is missing or too large to travel is told at once.
             recipes=tuple(make_recipe(each, pictures if include_pictures else None, model.digest) for each in requests),
             cancel=cancel,
-            checkpoint=None if resume is None else Checkpoint(resume, run_key(model, request)),
+            # What a step cache remembers is in no file: a draft that was broken off begins anew.
+            checkpoint=None
+            if resume is None or request.settings.step_cache
+            else Checkpoint(resume, run_key(model, request)),
             started=started,
         )
         cache = TensorCache(self._cache or cache_dir() / "conditioning")
@@ -139,7 +142,12 @@ class Engine:
             raise
 
     def _together(self, requests: Sequence[RenderRequest]) -> int:
-        """How many of these seeds fit into the memory at once; at least one, whose own plan may refuse it."""
+        """How many of these seeds fit into the memory at once; at least one, whose own plan may refuse it.
+
+        With a step cache one at a time: what it skips would be decided for all of them together.
+        """
+        if requests[0].settings.step_cache:
+            return 1
         for count in range(len(requests), 1, -1):
             try:
                 self._plan(requests[:count])

@@ -34,6 +34,10 @@ STAGES = ("load", "prompt", "references", "denoise", "preview", "write")
 """Parts of a render's time; developing and writing the frames go hand in hand and count as one."""
 
 
+STEP_CACHES = (0.05, 0.1)
+"""Shares below which a step is taken over, measured each."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One way to render the scene. `fresh`: nothing is loaded or kept from an earlier render; `settings`: changes."""
@@ -76,6 +80,9 @@ def variants_of(settings: RenderSettings) -> tuple[Variant, ...]:
         for count in (steps // 2, steps // 4)
         if count
     ]
+    found += [Variant(name=f"step cache {share}", settings={"step_cache": share}) for share in STEP_CACHES]
+    if settings.guidance_scale != 1:
+        found.append(Variant(name="guidance in half", settings={"guided_share": 0.5}))
     return tuple(found)
 
 

@@ -149,6 +149,15 @@ def _render(commands: _Commands[_Parser]) -> None:
         metavar="R",
         help="how strongly words are bound to pictures: 0.5 favours identity, 1 the text",
     )
+    parser.add_argument(
+        "--step-cache",
+        type=_number(0.0, 1.0),
+        metavar="X",
+        help="a quicker draft: steps that change less than this share are taken over from the one before",
+    )
+    parser.add_argument(
+        "--guided-share", type=_number(0.0, 1.0), metavar="X", help="a quicker draft: guidance in so much of the steps"
+    )
     parser.add_argument("--engine", type=_text, metavar="NAME", help="which model renders (see doctor)")
     parser.add_argument("--profile", type=_text, metavar="NAME", help="memory profile")
     _add_limits(parser, "use at most")

@@ -11,6 +11,7 @@ files and rounded one after the other: the whole network is never in memory at f
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,9 +51,9 @@ def read_eight_bit(folder: Path, dtype: torch.dtype) -> LumosXTransformer3DModel
 
     Raises `ValueError` if the files lack a parameter, and what reading them raises.
     """
-    config = LumosXTransformer3DModel.load_config(folder)
+    config = cast("dict[str, Any]", LumosXTransformer3DModel.load_config(folder))
     with torch.device("meta"):
-        model: LumosXTransformer3DModel = LumosXTransformer3DModel.from_config(config)
+        model = cast("LumosXTransformer3DModel", LumosXTransformer3DModel.from_config(config))
         _make_room(model)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -76,7 +77,9 @@ def _make_room(model: LumosXTransformer3DModel) -> None:
         for name, module in list(block.named_modules()):
             if isinstance(module, torch.nn.Linear):
                 owner, _, own = name.rpartition(".")
-                room = EightBitLinear(module.in_features, module.out_features, bias=module.bias is not None)
+                room = EightBitLinear(
+                    module.in_features, module.out_features, bias=cast("torch.Tensor | None", module.bias) is not None
+                )
                 setattr(block.get_submodule(owner), own, room)
 
 

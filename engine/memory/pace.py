@@ -42,7 +42,7 @@ def operations_of_step(sizes: ModelSizes, work: Work, words: int = 512) -> int:
     seen = (
         work.copies * video * (video + references) + references * picture * min(work.references, GROUP) + tokens * words
     )
-    return work.passes * sizes.blocks * (linear + 4 * width * seen)
+    return int(work.passes * sizes.blocks * (linear + 4 * width * seen))
 
 
 def seconds_of(sizes: ModelSizes, work: Work, pace: Pace) -> float:

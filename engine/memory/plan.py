@@ -42,15 +42,15 @@ _EIGHT_BIT_COST = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is to be rendered; pixels, frames, `references` pictures, `passes` through the network in a step, `copies`
-    with other seeds at once."""
+    """What is to be rendered; pixels, frames, `references` pictures, mean `passes` through the network in a step,
+    `copies` with other seeds at once."""
 
     width: int
     height: int
     num_frames: int
     references: int = 0
     steps: int = 50
-    passes: int = 2
+    passes: float = 2
     copies: int = 1
 
 
@@ -198,7 +198,7 @@ def predict(sizes: ModelSizes, work: Work, way: Way, *, card: bool) -> MemoryPla
     """Peaks and cost of working in this way."""
     sizes = sizes.in_eight_bits() if way.eight_bit else sizes
     held = sizes.network_bytes + sizes.vae_bytes
-    moved = sizes.network_bytes * work.passes if way.network == "streamed" else 0
+    moved = int(sizes.network_bytes * work.passes) if way.network == "streamed" else 0
     around = sizes.network_bytes - sizes.blocks * sizes.block_bytes
     # What lies on the device beside the passing results; of streamed blocks the one at work and the next.
     at_network, at_vae = {

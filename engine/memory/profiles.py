@@ -86,7 +86,7 @@ def work_of(settings: RenderSettings, references: int, copies: int = 1) -> Work:
         num_frames=settings.num_frames,
         references=references,
         steps=settings.num_inference_steps,
-        passes=1 if settings.guidance_scale == 1 else 2,
+        passes=1 if settings.guidance_scale == 1 else 1 + settings.guided_share,
         copies=copies,
     )
 

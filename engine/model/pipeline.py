@@ -9,6 +9,7 @@ reference latents depend on neither seed nor step) and lets their networks go. K
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
 from diffusers.loaders.lora_pipeline import WanLoraLoaderMixin
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -166,11 +168,16 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         shift: float,
         relations: Relations = PUBLISHED,
         start: SamplerState | None = None,
+        step_cache: float = 0.0,
+        guided_share: float = 1.0,
     ) -> Generator[Step]:
         """Turn standard normal `noise` `[B, C, T, h, w]`, a row per seed, into clean latents, step by step.
 
         Guidance takes two passes, references in both; with `guidance_scale` 1 only one. Whoever stops asking for steps
         ends the run. `start`: the state of an earlier run with the same arguments; only the steps after it are taken.
+
+        Drafts: with `step_cache` above 0 a pass whose first block changes its stream by less than that share takes what
+        the other blocks did from the step before; guidance is at work in the first `guided_share` of the steps only.
         """
         device = self._execution_device
         dtype = self._compute_dtype()
@@ -190,14 +197,20 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         self.scheduler.set_timesteps(num_inference_steps, device=device, shift=shift)
         if start is not None:
             self.scheduler.go_on(done, start.memory.to(device, torch.float32))
+        guided_steps = math.ceil(guided_share * num_inference_steps)
+        if step_cache:
+            self.transformer.enable_cache(FirstBlockCacheConfig(threshold=step_cache))
         try:
             for step, timestep in enumerate(self.scheduler.timesteps[done:], done):
-                velocity = self._velocity(latents, timestep[None], contexts, guidance_scale, arguments)
+                told = contexts if step < guided_steps else contexts[:1]
+                velocity = self._velocity(latents, timestep[None], told, guidance_scale, arguments)
                 clean = latents - self.scheduler.sigmas[step].to(device) * velocity
                 latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
                 yield Step(step, latents, clean, SamplerState(step + 1, latents, self.scheduler.memory))
         finally:
             # Step caches and offload hooks must not carry a run, least of all one broken off, into the next.
+            if step_cache:
+                self.transformer.disable_cache()
             self.maybe_free_model_hooks()
 
     def denoise(

@@ -38,12 +38,20 @@ def test_every_variant_has_its_figures_and_only_drafts_differ_from_the_full_rend
     said: list[str] = []
     figures = measure_speed("nano", repeats=2, settings=SMALL, state=said.append)
     rows = {row.variant: row for row in figures}
-    assert list(rows) == ["first", "again", "with guidance 1.5", "2 steps", "1 steps"]
+    assert list(rows) == [
+        "first",
+        "again",
+        "with guidance 1.5",
+        "2 steps",
+        "1 steps",
+        "step cache 0.05",
+        "step cache 0.1",
+    ]
     assert rows["first"].psnr_db is None
     assert rows["again"].psnr_db is None
     assert rows["2 steps"].psnr_db is not None
     assert rows["with guidance 1.5"].psnr_db is not None
-    assert [row.steps for row in figures] == [4, 4, 4, 2, 1]
+    assert [row.steps for row in figures] == [4, 4, 4, 2, 1, 4, 4]
     for row in figures:
         assert (row.repeats, row.width, row.height, row.frames) == (2, WIDTH, HEIGHT, FRAMES)
         assert row.step_s == pytest.approx(row.stages_s["denoise"] / row.steps)
@@ -65,8 +73,17 @@ def test_the_stages_hold_the_whole_render(tmp_path: Path) -> None:
 
 def test_drafts_have_fewer_steps_and_guidance_is_turned_round() -> None:
     names = [variant.name for variant in variants_of(resolve_settings("lumosx"))]
-    assert names == ["first", "again", "without guidance", "25 steps", "12 steps"]
-    assert [variant.name for variant in variants_of(tiny_settings(num_inference_steps=1))][2:] == ["with guidance 1.5"]
+    assert names == [
+        "first",
+        "again",
+        "without guidance",
+        "25 steps",
+        "12 steps",
+        "step cache 0.05",
+        "step cache 0.1",
+        "guidance in half",
+    ]
+    assert [variant.name for variant in variants_of(tiny_settings(num_inference_steps=1))][2:3] == ["with guidance 1.5"]
 
 
 def test_psnr_is_that_of_the_textbook() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.cancel import CancelToken
 from engine.codec import to_json
-from engine.engines import DEFAULT_ENGINE, engine_info, resolve_settings
+from engine.engines import DEFAULT_ENGINE, draft_of, engine_info, resolve_settings
 from engine.events import STAGES, Event, Finished, Notice, Preview, Progress
 from engine.memory.profiles import check_profile, limits_in_gb, place_of
 from engine.request import RenderRequest, RenderSettings
@@ -63,6 +63,8 @@ def settings_of(args: argparse.Namespace, source: Source) -> RenderSettings:
         "num_inference_steps": args.steps,
         "guidance_scale": args.guidance,
         "binding_strength": args.strength,
+        "step_cache": args.step_cache,
+        "guided_share": args.guided_share,
         "seed": args.seed,
         "profile": args.profile,
     }
@@ -138,6 +140,9 @@ class _Terminal:
             case Finished():
                 self._show("")
                 print(f"Made with {self._title} in {_duration(event.clip.seconds)}.", file=sys.stderr)
+                draft = draft_of(event.clip.request.settings)
+                if draft:
+                    print(f"This is a draft: {'; '.join(draft)}.", file=sys.stderr)
                 print(event.clip.path, flush=True)
 
     def _line(self, event: Progress) -> str:
@@ -173,6 +178,7 @@ class _JsonLines:
                     "engine": info.name,
                     "engine_title": info.title,
                     "builtin": info.builtin,
+                    "draft": draft_of(event.clip.request.settings),
                     "clip": to_json(event.clip),
                 }
         print(json.dumps(value, ensure_ascii=False), flush=True)
