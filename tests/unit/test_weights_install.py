@@ -40,9 +40,9 @@ SMALL_DETECTOR, LARGE_DETECTOR = b"small" * 900, b"large" * 2000
 FACES, SAM = "face-detection", "segment-anything"
 
 
-@pytest.fixture
-def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A hub with small weights, and a catalogue that knows them."""
+@contextlib.contextmanager
+def small_hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[LoopbackHub]:
+    """A hub with small weights, and a catalogue that knows them, for this process and those it starts."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -61,6 +61,13 @@ def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
     with serving(server):
         write_catalogue(home, f"{server.address}/{server.repository}/resolve/main/", contents)
         use()
+        yield server
+
+
+@pytest.fixture
+def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """See `small_hub`."""
+    with small_hub(home, monkeypatch) as server:
         yield server
 
 
