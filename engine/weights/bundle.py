@@ -21,6 +21,7 @@ from engine.weights.original import PUBLISHED_VAE
 TEXT_ENCODER_NAMES = ("models_t5_umt5-xxl-enc-bf16.pth", "models_t5_umt5-xxl-enc-bf16.safetensors")
 VAE_NAMES = ("vae.pth", "vae.safetensors", "Wan2.1_VAE.pth")
 TOKENIZER_NAMES = ("umt5-xxl", "google/umt5-xxl", "tokenizer")
+_NAMES = {"text_encoder": TEXT_ENCODER_NAMES, "vae": VAE_NAMES, "tokenizer": TOKENIZER_NAMES}
 _TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 _T5_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
@@ -37,16 +38,21 @@ class Bundle:
     tokenizer: Path
 
     def network_config(self) -> dict[str, Any]:
-        """Content of `config.json`; `WeightsError` if it is no JSON object."""
-        if self.config is None:
-            return {}
-        try:
-            content: object = json.loads(self.config.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise WeightsError(f"{self.config} is damaged: download that file again.") from error
-        if not isinstance(content, dict):
-            raise WeightsError(f"{self.config} is not the configuration of a network: use the published bundle's.")
-        return cast("dict[str, Any]", content)
+        """Content of `config.json`, see `read_network_config`."""
+        return read_network_config(self.config)
+
+
+def read_network_config(path: Path | None) -> dict[str, Any]:
+    """Content of a `config.json`, empty without one; `WeightsError` if it is no JSON object."""
+    if path is None:
+        return {}
+    try:
+        content: object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is damaged: download that file again.") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} is not the configuration of a network: use the published bundle's.")
+    return cast("dict[str, Any]", content)
 
 
 def find_bundle(source: Path) -> Bundle:
@@ -60,23 +66,24 @@ def find_bundle(source: Path) -> Bundle:
     starts = [source] if source.is_dir() else []
     roots = [*starts, network.parent, network.parent.parent]
     root = next((root for root in roots if _first(root, (*TEXT_ENCODER_NAMES, *VAE_NAMES))), roots[0])
-    parts: dict[str, Path] = {}
-    wanted = {"text_encoder": TEXT_ENCODER_NAMES, "vae": VAE_NAMES, "tokenizer": TOKENIZER_NAMES}
-    for part, names in wanted.items():
-        path = _first(root, names)
-        if path is None:
-            raise WeightsError(
-                f"{root} holds no {names[0]} ({part.replace('_', ' ')}): put it there, `weights download --from "
-                f"{root}` fetches what is missing."
-            )
-        parts[part] = path
-    if not any((parts["tokenizer"] / name).is_file() for name in _TOKENIZER_FILES):
-        raise WeightsError(
-            f"{parts['tokenizer']} holds no {' or '.join(_TOKENIZER_FILES)}: download that folder again."
-        )
+    parts = {part: find_part(root, part) for part in _NAMES}
     configs = (folder / "config.json" for folder in (root, network.parent, *([network] if network.is_dir() else [])))
     config = next((path for path in configs if path.is_file()), None)
     return Bundle(network=network, config=config, **parts)
+
+
+def find_part(root: Path, part: str) -> Path:
+    """Where one of the parts text_encoder, vae, tokenizer lies in a bundle's folder. Raises as `find_bundle` does."""
+    names = _NAMES[part]
+    path = _first(root, names)
+    if path is None:
+        raise WeightsError(
+            f"{root} holds no {names[0]} ({part.replace('_', ' ')}): put it there, `weights download --from "
+            f"{root}` fetches what is missing."
+        )
+    if part == "tokenizer" and not any((path / name).is_file() for name in _TOKENIZER_FILES):
+        raise WeightsError(f"{path} holds no {' or '.join(_TOKENIZER_FILES)}: download that folder again.")
+    return path
 
 
 def fingerprint(*paths: Path | None) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,17 @@ import torch
 from engine.cancel import CancelToken
 from engine.errors import OutputError, WeightsError
 from engine.events import Progress
-from engine.weights.bundle import Bundle, check_fit, find_bundle, fingerprint, text_encoder_config, vae_config
-from engine.weights.checkpoints import Checkpoint, open_checkpoint, read_network_state
+from engine.weights.bundle import (
+    Bundle,
+    check_fit,
+    find_bundle,
+    find_part,
+    fingerprint,
+    read_network_config,
+    text_encoder_config,
+    vae_config,
+)
+from engine.weights.checkpoints import Checkpoint, find_checkpoint, open_checkpoint, read_network_state
 from engine.weights.dcp import TensorInfo
 from engine.weights.files import FileRecord, check_space, explained, record_file, write_json
 from engine.weights.original import (
@@ -76,23 +85,28 @@ def convert_bundle(
     on_progress: ProgressCallback = lambda _: None,
     cancel: CancelToken | None = None,
     shard_bytes: int = SHARD_BYTES,
+    only: Collection[str] = (),
 ) -> ConversionRecord:
     """Convert the bundle at `source` (see `find_bundle`) into the diffusers folder `out`.
 
     `out` is new, empty, or the place of an earlier conversion, whose finished parts are kept. Progress counts bytes
     written. Raises `WeightsError` for sources that are incomplete, damaged or not LumosX, `OutputError` for a target
     that cannot be written or is too small, `Cancelled`.
+
+    `only` names components of a whole model that are to be made again; then the parts of the others need not be there.
     """
-    bundle = find_bundle(source)
     record = _open_target(out)
-    tasks = _plan(bundle, shard_bytes)
+    if only and not record.complete:
+        raise WeightsError(f"The model in {out} was never whole: convert it from all parts.")
+    tasks = _plan_some(source, only, shard_bytes) if only else _plan(find_bundle(source), shard_bytes)
     todo = [task for task in tasks if not _is_done(out, record, task)]
     total = sum(task.num_bytes for task in tasks)
     done = total - sum(task.num_bytes for task in todo)
     check_space(out, sum(task.num_bytes for task in todo) + (1 << 24), "The converted model")
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
-    record = ConversionRecord(complete=not todo, components=dict(record.components))
+    # What is made again stays on record as it was: until it is there the model is known to lack it, and nothing else.
+    record = ConversionRecord(complete=not todo or bool(only), components=dict(record.components))
     write_conversion(out, record)
     for task in todo:
         counter = _Counter(f"convert {task.name}", done, total, on_progress, cancel)
@@ -185,35 +199,75 @@ def _run(out: Path, task: _Task, on_bytes: Callable[[int], None]) -> dict[str, F
 
 def _plan(bundle: Bundle, shard_bytes: int) -> list[_Task]:
     """Open and check every part; nothing is written before all of them are known to be right."""
-    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-    from transformers import UMT5Config, UMT5EncoderModel
+    original = bundle.network_config()
+    network, network_config = _network_task(bundle.network, original, bundle.config, shard_bytes)
+    text, text_config = _text_task(bundle.text_encoder, shard_bytes)
+    vae, vae_arguments = _vae_task(bundle.vae, shard_bytes)
+    check_fit(network_config, text_config, vae_arguments)
+    tokenizer, tokenizer_class = _tokenizer_task(bundle.tokenizer, int(text_config["vocab_size"]))
+    return [tokenizer, vae, text, network, _scheduler_task(), _index_task(tokenizer_class, _text_tokens(original))]
 
+
+def _plan_some(source: Path, names: Collection[str], shard_bytes: int) -> list[_Task]:
+    """Open and check the parts that the components `names` are made of; the others need not be there."""
+    tasks: list[_Task] = []
+    config = source / "config.json" if (source / "config.json").is_file() else None
+    original = read_network_config(config)
+    if "vae" in names:
+        tasks.append(_vae_task(find_part(source, "vae"), shard_bytes)[0])
+    if "text_encoder" in names:
+        tasks.append(_text_task(find_part(source, "text_encoder"), shard_bytes)[0])
+    if "transformer" in names:
+        tasks.append(_network_task(find_checkpoint(source), original, config, shard_bytes)[0])
+    if "scheduler" in names:
+        tasks.append(_scheduler_task())
+    if "tokenizer" in names or _INDEX in names:
+        tokenizer, tokenizer_class = _tokenizer_task(find_part(source, "tokenizer"), None)
+        tasks.append(tokenizer)
+        if _INDEX in names:
+            tasks.append(_index_task(tokenizer_class, _text_tokens(original)))
+    return tasks
+
+
+def _text_tokens(original: Mapping[str, Any]) -> int:
+    return int(original.get("text_len", PUBLISHED_NETWORK["text_len"]))
+
+
+def _network_task(
+    path: Path, original: Mapping[str, Any], config: Path | None, shard_bytes: int
+) -> tuple[_Task, dict[str, Any]]:
     from engine.model.transformer import LumosXTransformer3DModel
 
-    original = bundle.network_config()
-    network, text, vae = (open_checkpoint(path) for path in (bundle.network, bundle.text_encoder, bundle.vae))
-    network_config = network_config_from_original(original)
-    text_config = umt5_config_from_original(text_encoder_config(text))
-    vae_arguments = vae_config_from_original(vae_config(vae))
+    checkpoint = open_checkpoint(path)
+    arguments = network_config_from_original(original)
     with torch.device("meta"):
-        network_model = LumosXTransformer3DModel(**network_config)
-        vae_model = AutoencoderKLWan(**vae_arguments)
-        text_model = UMT5EncoderModel(UMT5Config(**text_config))
-    text_model.config.architectures = ["UMT5EncoderModel"]
-    text_model.config.dtype = text.tensors["token_embedding.weight"].dtype
-    names = [
-        (NETWORK, network, network_model, "transformer", "diffusion_pytorch_model", network_model.save_config),
-        (TEXT_ENCODER, text, text_model, "text_encoder", "model", text_model.config.save_pretrained),
-        (VAE, vae, vae_model, "vae", "diffusion_pytorch_model", vae_model.save_config),
-    ]
-    weights = [
-        _weights_task(folder, part, checkpoint, _expected(model), stem, save_config, shard_bytes, bundle.config)
-        for part, checkpoint, model, folder, stem, save_config in names
-    ]
-    check_fit(network_config, text_config, vae_arguments)
-    tokenizer, tokenizer_class = _tokenizer_task(bundle, int(text_config["vocab_size"]))
-    text_tokens = int(original.get("text_len", PUBLISHED_NETWORK["text_len"]))
-    return [tokenizer, *weights[::-1], _scheduler_task(), _index_task(tokenizer_class, text_tokens)]
+        model = LumosXTransformer3DModel(**arguments)
+    return _weights_task(NETWORK, checkpoint, model, "transformer", model.save_config, shard_bytes, config), arguments
+
+
+def _text_task(path: Path, shard_bytes: int) -> tuple[_Task, dict[str, Any]]:
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    checkpoint = open_checkpoint(path)
+    arguments = umt5_config_from_original(text_encoder_config(checkpoint))
+    with torch.device("meta"):
+        model = UMT5EncoderModel(UMT5Config(**arguments))
+    model.config.architectures = ["UMT5EncoderModel"]
+    model.config.dtype = checkpoint.tensors["token_embedding.weight"].dtype
+    task = _weights_task(
+        TEXT_ENCODER, checkpoint, model, "text_encoder", model.config.save_pretrained, shard_bytes, None
+    )
+    return task, arguments
+
+
+def _vae_task(path: Path, shard_bytes: int) -> tuple[_Task, dict[str, Any]]:
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+
+    checkpoint = open_checkpoint(path)
+    arguments = vae_config_from_original(vae_config(checkpoint))
+    with torch.device("meta"):
+        model = AutoencoderKLWan(**arguments)
+    return _weights_task(VAE, checkpoint, model, "vae", model.save_config, shard_bytes, None), arguments
 
 
 def _expected(model: torch.nn.Module) -> dict[str, TensorInfo]:
@@ -226,15 +280,16 @@ def _expected(model: torch.nn.Module) -> dict[str, TensorInfo]:
 
 
 def _weights_task(
-    folder: str,
     part: Part,
     checkpoint: Checkpoint,
-    expected: Mapping[str, TensorInfo],
-    stem: str,
+    model: torch.nn.Module,
+    folder: str,
     save_config: Callable[[Path], Any],
     shard_bytes: int,
     config: Path | None,
 ) -> _Task:
+    stem = "model" if part is TEXT_ENCODER else "diffusion_pytorch_model"
+    expected = _expected(model)
     stored = part.match(checkpoint.tensors, expected)
     tensors = {new: checkpoint.tensors[old] for new, old in stored.items()}
 
@@ -245,24 +300,23 @@ def _weights_task(
 
     return _Task(
         name=folder,
-        source=fingerprint(checkpoint.path, config if part is NETWORK else None),
+        source=fingerprint(checkpoint.path, config),
         num_bytes=sum(info.num_bytes for info in tensors.values()),
         write=write,
     )
 
 
-def _tokenizer_task(bundle: Bundle, vocab_size: int) -> tuple[_Task, str]:
+def _tokenizer_task(folder: Path, vocab_size: int | None) -> tuple[_Task, str]:
     """The tokenizer's files, copied as they are, and the class that reads them."""
-    files = [file for file in sorted(bundle.tokenizer.iterdir()) if file.suffix in (".json", ".model", ".txt")]
-    with _tokenizer_errors(bundle.tokenizer):
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".model", ".txt")]
+    with _tokenizer_errors(folder):
         from transformers import AutoTokenizer
 
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(bundle.tokenizer), local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         size, tokenizer_class = len(tokenizer), type(tokenizer).__name__
-    if size > vocab_size:
+    if vocab_size is not None and size > vocab_size:
         raise WeightsError(
-            f"The tokenizer {bundle.tokenizer} has {size} tokens, the text encoder only {vocab_size}: use parts of "
-            "one bundle."
+            f"The tokenizer {folder} has {size} tokens, the text encoder only {vocab_size}: use parts of one bundle."
         )
 
     def write(target: Path, on_bytes: Callable[[int], None]) -> dict[str, FileRecord]:

@@ -5,12 +5,13 @@ Knows sizes and digests only from the hub; what they mean is not its business.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -45,13 +46,14 @@ def download(
     source: Path | None = None,
     on_progress: ProgressCallback = lambda _: None,
     cancel: CancelToken | None = None,
+    only: Collection[str] = (),
 ) -> Downloaded:
     """Bring all files of an entry together and verify them by size and digest.
 
     `source` is a folder with files under their published names, or a single one of them. A complete folder is used
     where it is, if its files are to be converted. Otherwise its files are linked into `folder` (copied where links are
     impossible) and only the rest is fetched. An interrupted download goes on at the byte where it stopped. Progress
-    counts bytes.
+    counts bytes. `only` names the files of the entry that are wanted, where it is not all of them.
 
     Raises `OutputError` (space, not writable), `WeightsError` (hub out of reach, damaged or foreign files),
     `InputError` (no such source), `Cancelled`.
@@ -63,9 +65,11 @@ def download(
     except WeightsError:
         if source is not None and _is_complete(wanted, source):
             return Downloaded(folder=source, verified=False)
-        if source is None and _is_recorded(folder):
+        if source is None and not only and _is_recorded(folder):
             return Downloaded(folder=folder, verified=True)
         raise
+    if only:
+        wanted = dataclasses.replace(wanted, files=tuple(file for file in wanted.files if file.name in only))
     files = _wanted_files(wanted, listing)
     job = _Job(wanted, folder, hub, listing.revision, on_progress, cancel)
     own = {file.path: path for file in files if (path := _own_file(source, file)) is not None}
@@ -77,7 +81,7 @@ def download(
         for file in files:
             job.check_own(file, own[file.path])
         return Downloaded(folder=source, verified=True)
-    job.run(files, own)
+    job.run(files, own, complete=not only)
     return Downloaded(folder=folder, verified=True)
 
 
@@ -102,8 +106,8 @@ class _Job:
         """Start counting towards `total` bytes."""
         self._total, self._done, self._moved, self._began = total, 0, 0, time.monotonic()
 
-    def run(self, files: tuple[RemoteFile, ...], own: dict[str, Path]) -> None:
-        """Link what the user has, fetch the rest, verify everything."""
+    def run(self, files: tuple[RemoteFile, ...], own: dict[str, Path], *, complete: bool) -> None:
+        """Link what the user has, fetch the rest, verify everything; `complete`: that is all there is."""
         missing = [file for file in files if not self._is_verified(file)]
         to_fetch = [file for file in missing if file.path not in own]
         arrived = sum(max(_size(self._partial(file)), _size(self._folder / file.path)) for file in to_fetch)
@@ -133,7 +137,7 @@ class _Job:
             else:
                 self._fetch(file, target)
             self._remember(file, target)
-        self._write_record(complete=True)
+        self._write_record(complete=complete)
 
     def check_own(self, file: RemoteFile, path: Path) -> None:
         """Compare a file of the user's with the hub's size and digest."""

@@ -5,6 +5,7 @@ Loads torch for a conversion only.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from dataclasses import dataclass
@@ -20,6 +21,15 @@ from engine.weights.files import explained
 from engine.weights.hub import Hub, HuggingFaceHub, PublishedFiles
 from engine.weights.installed import damaged_files, download_folder, model_folder, status, verify
 from engine.weights.packs import fetch_pack
+
+_MADE_OF = {
+    "transformer": ("LumosX_models/", "config.json"),
+    "text_encoder": ("models_t5_umt5-xxl-enc-bf16.pth",),
+    "vae": ("vae.pth",),
+    "tokenizer": ("umt5-xxl/",),
+    "model_index.json": ("umt5-xxl/", "config.json"),
+}
+"""Which published files each component of the converted model comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,17 +102,37 @@ def repair(
         verify(name)
         raise InputError(f"{wanted.title} is whole: there is nothing to repair.")
     folder = model_folder(name)
+    bad: list[Path] = []
     if folder.exists():
         counter = ByteCounter(f"check {name}", status(name).size_bytes, on_progress, cancel)
-        try:
+        # without a record of what should be there the installation finds out
+        with contextlib.suppress(WeightsError):
             bad = damaged_files(name, counter.add)
-        except WeightsError:  # no record of what should be there: the installation finds out
-            bad = []
-        for path in bad:
-            with explained(path):
-                path.unlink(missing_ok=True)
+            if not bad:
+                return _done(name, verified=True, leftover=leftover(name))
+    for path in bad:
+        with explained(path):
+            path.unlink(missing_ok=True)
+    if bad and not wanted.address:
+        return _make_again(wanted, {path.relative_to(folder).parts[0] for path in bad}, on_progress, cancel)
     # The licence of what is here was accepted when it came.
     return install(name, None, on_progress, cancel, accepted=accepted or folder.exists())
+
+
+def _make_again(
+    wanted: CatalogueEntry, components: set[str], on_progress: ProgressCallback, cancel: CancelToken | None
+) -> Installation:
+    """Fetch what these components of a converted model are made of, as far as it is no longer here, and convert it."""
+    from engine.weights.convert import convert_bundle
+
+    files = {file for name in components for file in _MADE_OF.get(name, ())}
+    source = download_folder(wanted.name)
+    if files:
+        source = download(wanted, source, hub_of(wanted), None, on_progress, cancel, only=files).folder
+    record = convert_bundle(source, model_folder(wanted.name), on_progress, cancel, only=components)
+    folder = model_folder(wanted.name)
+    checked.remember_written({folder / file: one.sha256 for file, one in record.files().items()})
+    return _done(wanted.name, verified=True, leftover=leftover(wanted.name))
 
 
 def check(name: str, on_progress: ProgressCallback = nothing, cancel: CancelToken | None = None) -> int:

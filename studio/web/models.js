@@ -164,6 +164,7 @@ function modelRow(name, tell, look) {
     if (kind === "download") fillDownload(cancel);
     else if (kind === "own") fillOwn(cancel);
     else fillRemove(cancel);
+    panel.scrollIntoView({ block: "nearest" });
     panel.querySelector("input:not([type=file]), button:not(:disabled)").focus();
   }
 

@@ -40,9 +40,9 @@ SMALL_DETECTOR, LARGE_DETECTOR = b"small" * 900, b"large" * 2000
 FACES, SAM = "face-detection", "segment-anything"
 
 
-@pytest.fixture
-def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A hub with small weights, and a catalogue that knows them."""
+@contextlib.contextmanager
+def small_hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[LoopbackHub]:
+    """A hub with small weights, and a catalogue that knows them, for this process and those it starts."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -61,6 +61,13 @@ def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
     with serving(server):
         write_catalogue(home, f"{server.address}/{server.repository}/resolve/main/", contents)
         use()
+        yield server
+
+
+@pytest.fixture
+def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """See `small_hub`."""
+    with small_hub(home, monkeypatch) as server:
         yield server
 
 
@@ -185,6 +192,43 @@ def test_repair_fetches_the_damaged_file_alone(hub: LoopbackHub, home: Path) -> 
     assert file.read_bytes() == NETWORK
     hub.requests.clear()
     repair(SAM)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("damaged", "fetched"),
+    [
+        ("vae/diffusion_pytorch_model.safetensors", {"vae.pth"}),
+        ("tokenizer/tokenizer.json", {"umt5-xxl/"}),
+        ("transformer/config.json", {"LumosX_models/", "config.json"}),
+        ("model_index.json", {"umt5-xxl/", "config.json"}),
+        ("scheduler/scheduler_config.json", set[str]()),
+    ],
+)
+def test_one_part_of_a_converted_model_is_made_again_of_what_it_comes_from_alone(
+    hub: LoopbackHub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str, fetched: set[str]
+) -> None:
+    from tests.unit.tiny_bundle import write_bundle
+
+    bundle = write_bundle(tmp_path / "bundle")
+    hub.repository = "Alibaba-DAMO-Academy/LumosX"
+    hub.content = {one.relative_to(bundle).as_posix(): one.read_bytes() for one in bundle.rglob("*") if one.is_file()}
+    monkeypatch.setattr("engine.weights.install.hub_of", lambda _: hub_module.HuggingFaceHub(hub.address))
+    assert install("lumosx").leftover == home / "models" / "downloads" / "lumosx"
+    assert remove_leftover("lumosx") > 0  # the space is wanted back
+    folder = model_folder("lumosx")
+    before = {one.relative_to(folder): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+    (folder / damaged).write_bytes(bytes(len((folder / damaged).read_bytes())))
+    hub.requests.clear()
+    repair("lumosx")
+    asked = {name for name, _ in hub.requests}
+    assert {part for part in fetched if any(name.startswith(part) for name in asked)} == fetched
+    assert all(name.startswith(tuple(fetched)) for name in asked)
+    after = {one.relative_to(folder): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+    assert {name for name in before if before[name] != after[name]} <= {Path("conversion.json")}
+    assert check("lumosx") > 8
+    hub.requests.clear()
+    repair("lumosx")  # nothing is left to do
     assert hub.requests == []
 
 
