@@ -39,6 +39,8 @@ def finish_renders(page: Page) -> None:
                     cancel.click(timeout=3000)
             elif resume.is_visible():
                 resume.click(timeout=3000)
+                # one click more, on the button that has turned round meanwhile, would hold the queue again
+                page.get_by_role("button", name="Pause queue").wait_for()
             else:
                 return
         page.wait_for_timeout(300)
