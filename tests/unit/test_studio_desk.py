@@ -125,6 +125,8 @@ def test_a_preset_that_changes_is_read_anew(stand: _Stand) -> None:
         {"do": "open", "path": ""},
         {"do": "open", "path": "/no/such/place"},
         {"do": "open", "path": "x\0y"},
+        {"do": "open", "path": "9" * 5000},
+        {"do": "open", "path": "~nobody-of-this-name/x"},
         {"do": "open_clip", "clip": "../../etc/passwd"},
         {"do": "save", "clip": "gone.mp4", "format": "mp4"},
         {"do": "clips", "since": "many"},
