@@ -151,7 +151,8 @@ class Desk:
         except (OSError, RuntimeError) as error:
             raise InputError(f"“{shortened(text)}” can be no folder; check the path.") from error
         if not found:
-            raise InputError(f"There is no folder {folder}; check the path.")
+            shown = str(folder).encode("utf-8", "backslashreplace").decode()  # half a letter cannot be sent back
+            raise InputError(f"There is no folder {shown}; check the path.")
         return self.read_folder(folder, folder.resolve().name)
 
     def _answer_source(self, source: Source, title: str) -> Json:
