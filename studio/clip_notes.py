@@ -47,7 +47,7 @@ class ClipNotes:
 
     def rename(self, clip: str, title: str) -> None:
         """Give a clip a title; an empty one takes it away. Raises `InputError` for one that is too long."""
-        plain = " ".join(title.split())
+        plain = " ".join(title.encode("utf-8", "ignore").decode().split())  # half letters fit into no file
         if len(plain) > MAX_TITLE_CHARS:
             raise InputError(f"A title of more than {MAX_TITLE_CHARS} characters is no title; shorten it.")
         self._put(replace(self.of(clip), title=plain))
@@ -68,8 +68,7 @@ class ClipNotes:
     def _put(self, note: ClipNote) -> None:
         with self._lock:
             known = self._known()
-            text = json.dumps(to_json(note), ensure_ascii=False)
-            write_atomically(self._path(note.clip), text.encode("utf-8", "surrogatepass"))
+            write_atomically(self._path(note.clip), json.dumps(to_json(note)).encode())
             known[note.clip] = note
             self.version += 1
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from engine.clip import read_recipe
 from engine.errors import InputError, UserError
+from engine.file_names import is_text
 from engine.recipe import Edited
 from engine.request import RenderRequest
 from studio.clip_notes import ClipNote, ClipNotes
@@ -123,7 +124,8 @@ def _by_age(folder: Path) -> list[tuple[int, Path, int]]:
         return []
     found: list[tuple[int, Path, int]] = []
     for path in paths:
-        if path.suffix.lower() not in CLIP_ENDINGS or path.name.startswith("."):
+        # a name that is no text fits into no answer and no address
+        if path.suffix.lower() not in CLIP_ENDINGS or path.name.startswith(".") or not is_text(path.name):
             continue
         try:
             status = path.stat()

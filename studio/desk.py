@@ -15,6 +15,7 @@ from typing import Any, cast
 from engine.engines import engine_info, engine_names
 from engine.errors import InputError, PictureError, UserError
 from engine.pictures import PictureStore
+from engine.prompt_text import shortened
 from engine.request import RenderRequest
 from engine.sources import Source, load_source
 from studio import view
@@ -145,9 +146,15 @@ class Desk:
         text = _text(message, "path").strip().strip("\"'")
         if not text:
             raise InputError("Type the path of a sample folder first.")
-        folder = Path(text).expanduser()
-        if not folder.is_dir():
-            raise InputError(f"There is no folder {folder}; check the path.")
+        try:
+            folder = Path(text).expanduser()
+            found = folder.is_dir()
+        # too long for a name, or in the home of a user who is not there
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"“{shortened(text)}” can be no folder; check the path.") from error
+        if not found:
+            shown = str(folder).encode("utf-8", "backslashreplace").decode()  # half a letter cannot be sent back
+            raise InputError(f"There is no folder {shown}; check the path.")
         return self.read_folder(folder, folder.resolve().name)
 
     def _answer_source(self, source: Source, title: str) -> Json:

@@ -54,10 +54,10 @@ function clipEditPart(ask, picker, { others, onMade }) {
     task.node,
   );
 
-  // The handles stop at one another: at least one frame is left.
+  // The handles push one another along: at least one frame is left, and neither can be shut in.
   function cut(handle) {
     const [from, to] = [Number(first.value), Number(last.value)];
-    if (from > to) handle.value = handle === first ? to : from;
+    if (from > to) (handle === first ? last : first).value = handle.value;
     reel.show(Number(handle.value));
     change();
   }

@@ -189,7 +189,23 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
     const acts = h("div", { class: "row" });
     const wrong = h("p", { class: "advice", hidden: true, role: "alert" });
 
-    const act = (label, run, more = {}) => h("button", { type: "button", class: "plain", ...more, onclick: async () => sentence(wrong, await run()) }, label);
+    // one click, one act: a second one while the first is under way does nothing
+    const act = (label, run, more = {}) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "plain",
+          ...more,
+          onclick: async (event) => {
+            const button = event.currentTarget;
+            button.disabled = true;
+            sentence(wrong, await run());
+            button.disabled = false;
+          },
+        },
+        label,
+      );
 
     function items(one) {
       const run = (what) => async () => sentence(wrong, await what());

@@ -183,6 +183,7 @@ function scenePart(ask, changed, root, settings, foot) {
     const several = files.length > 1 ? [`Only one clip can be opened at a time; “${files[0].name}” was.`] : [];
     cast.refuse(answer.error ? [answer.error] : several);
     if (answer.error) return;
+    for (const dialog of root.querySelectorAll("dialog[open]")) dialog.close(); // the scene would open behind it
     await take(Promise.resolve(answer), null);
     node.scrollIntoView({ behavior: "smooth", block: "start" });
   }

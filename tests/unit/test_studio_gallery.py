@@ -130,6 +130,8 @@ def test_clips_come_once_newest_first_and_later_only_what_changed(stand: _Stand)
     recipe = dressed_recipe(stand.pictures)
     names = [stand.write(f"20260101-00000{age}-pair-seed77.mp4", recipe, age=age) for age in range(3)]
     (stand.clips / "notes.txt").write_text("private")
+    if os.name == "posix":
+        (stand.clips / os.fsdecode(b"no text \xff.mp4")).write_bytes(b"")
     first = stand.ask("clips", since=0)
     assert first["names"] == [clip["name"] for clip in first["clips"]] == names
     clip = first["clips"][0]
@@ -341,6 +343,7 @@ def test_notes_are_found_again_and_a_damaged_one_is_passed_over(tmp_path: Path) 
     notes = ClipNotes(tmp_path)
     notes.rename("a.mp4", "红 coat")
     notes.choose_poster("a.mp4", 4)
+    notes.rename("a.mp4", "红 \ud800coat")
     notes.rename("b.mp4", "B")
     for path in tmp_path.iterdir():
         if "B" in path.read_text(encoding="utf-8"):
