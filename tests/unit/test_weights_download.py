@@ -63,8 +63,7 @@ class LoopbackHub(ThreadingHTTPServer):
         self.break_after: int | None = None
         self.breaks = 0
         self.ignore_ranges = False
-        self.refuse = 0
-        self.pause_s = 0.0
+        self.refuse, self.pause_s = 0, 0.0
         self.damage = b""
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
 
