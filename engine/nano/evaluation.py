@@ -40,7 +40,7 @@ LOOKED_AT = (0.25, 0.5, 0.75)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How clips are made for the measurement; unless `grouped`, every reference stands alone; with `photographs` the
-    reference pictures look photographed."""
+    reference pictures look photographed, with `wordy` the prompts are long and full of strange words."""
 
     num_frames: int = 25
     num_inference_steps: int = 20
@@ -50,6 +50,7 @@ class Sampling:
     relations: Relations = field(default_factory=Relations)
     grouped: bool = True
     photographs: bool = False
+    wordy: bool = False
 
     @classmethod
     def of_card(cls, folder: Path) -> Sampling:
@@ -114,7 +115,7 @@ def looked_at(frames: np.ndarray) -> list[np.ndarray]:
 
 def conditioning_of(pipeline: LumosXPipeline, scene: WorldScene, sampling: Sampling) -> Conditioning:
     """What the pipeline is told of a drawn scene: its reference pictures, a sentence and who is who in it."""
-    prompt = write_prompt(scene, np.random.default_rng([scene.seed, 41]))
+    prompt = write_prompt(scene, np.random.default_rng([scene.seed, 41]), wordy=sampling.wordy)
     tokens, length, masks = tokenise(prompt, pipeline.tokenizer, everywhere=False)  # pyright: ignore[reportArgumentType]
     del tokens, length
     return Conditioning(
@@ -155,7 +156,7 @@ def evaluate(
         row = measure_row(pipeline, scenes, seed, sampling, count)
         table[str(count)] = row
         log(f"{count} subjects: binding {row['binding_accuracy']:.3f} (chance {row['chance']:.2f}; "
-            f"photographed {row['photographed_binding_accuracy']:.3f}), "
+            f"photographed {row['photographed_binding_accuracy']:.3f}, wordy {row['wordy_binding_accuracy']:.3f}), "
             f"faces {row['face_accuracy']:.3f} (chance {row['face_chance']:.2f}), hats {row['hat_accuracy']:.3f}, "
             f"objects {row['object_accuracy']:.3f}, backgrounds {row['background_accuracy']:.3f}, "
             f"{row['fidelity_db']:.1f} dB", flush=True)  # fmt: skip
@@ -165,8 +166,8 @@ def evaluate(
 def measure_row(
     pipeline: LumosXPipeline, scenes: int, seed: int, sampling: Sampling, num_subjects: int
 ) -> dict[str, float]:
-    """Binding, faces and fidelity over `scenes` scenes; over half as many, binding with photographed references, and
-    hats, objects and backgrounds in full scenes.
+    """Binding, faces and fidelity over `scenes` scenes; over half as many, binding with photographed references and with
+    wordy prompts, and hats, objects and backgrounds in full scenes.
 
     Beside each accuracy stands the level of pure chance; for hats it is that of garments. True clips do not quite reach
     1 where people hide one another.
@@ -181,12 +182,14 @@ def measure_row(
         true = render_clip(scene, sampling.num_frames)
         ceiling.append(score_clip(true, scene).binding)
         fidelities.append(fidelity(pipeline, true, conditioning, sampling.relations, number))
-    rough = dataclasses.replace(sampling, photographs=True)
+    rough, long = dataclasses.replace(sampling, photographs=True), dataclasses.replace(sampling, wordy=True)
     photographed: list[Score] = []
+    wordy: list[Score] = []
     belongings: list[Belongings] = []
     for number in range((scenes + 1) // 2):
         scene = evaluation_scene(seed, number, num_subjects)
         photographed.append(score_clip(make_clips(pipeline, scene, rough, (number,))[0], scene))
+        wordy.append(score_clip(make_clips(pipeline, scene, long, (number,))[0], scene))
         scene = evaluation_scene(seed, number, num_subjects, full=True)
         clip = make_clips(pipeline, scene, sampling, (number,))[0]
         belongings.append(score_belongings(looked_at(clip), scene))
@@ -194,6 +197,7 @@ def measure_row(
         "binding_accuracy": np.mean([score.binding for score in scores]),
         "face_accuracy": np.mean([score.face for score in scores]),
         "photographed_binding_accuracy": np.mean([score.binding for score in photographed]),
+        "wordy_binding_accuracy": np.mean([score.binding for score in wordy]),
         "binding_of_true_clips": np.mean(ceiling),
         "chance": 1 / num_subjects,
         "face_chance": 1 / (1 + DISTRACTORS),
