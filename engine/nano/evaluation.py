@@ -166,8 +166,8 @@ def evaluate(
 def measure_row(
     pipeline: LumosXPipeline, scenes: int, seed: int, sampling: Sampling, num_subjects: int
 ) -> dict[str, float]:
-    """Binding, faces and fidelity over `scenes` scenes; over half as many, binding with photographed references and with
-    wordy prompts, and hats, objects and backgrounds in full scenes.
+    """Binding, faces and fidelity over `scenes` scenes; over half as many, binding with photographed references and
+    with wordy prompts, and hats, objects and backgrounds in full scenes.
 
     Beside each accuracy stands the level of pure chance; for hats it is that of garments. True clips do not quite reach
     1 where people hide one another.

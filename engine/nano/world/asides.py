@@ -7,17 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-EVERYDAY = tuple(
-    (
-        "the this that these one two three first second third with without and or but near far behind before under "
-        "over next to other both each old young small big tall short long happy sad smiling laughing talking sitting "
-        "looking holding running playing hands face hair eyes beard glasses shirt trousers shoes scarf suit blouse "
-        "skirt uniform boy girl child lady gentleman friend couple people group kitchen bedroom street garden house "
-        "office forest mountain river sky sun rain snow evening morning camera video scene picture light dark bright "
-        "soft warm cold table sofa window door car tree flower dog cat cup book phone bag wall floor he she they his "
-        "her their is are on at of from by while for through into its it who"
-    ).split()
-)
+_SOURCE = """
+the this that these one two three first second third with without and or but near far behind before under  over next
+to other both each old young small big tall short long happy sad smiling laughing talking sitting  looking holding
+running playing hands face hair eyes beard glasses shirt trousers shoes scarf suit blouse  skirt uniform boy girl
+child lady gentleman friend couple people group kitchen bedroom street garden house  office forest mountain river
+sky sun rain snow evening morning camera video scene picture light dark bright  soft warm cold table sofa window
+door car tree flower dog cat cup book phone bag wall floor he she they his  her their is are on at of from by while
+for through into its it who
+"""
+EVERYDAY = tuple(_SOURCE.split())
 """Words that every prompt may hold and that nothing is drawn for."""
 
 _CONSONANTS, _VOWELS = "bcdfghjklmnprstvwyz", "aeiou"
