@@ -308,7 +308,7 @@ def test_an_ablation_trains_and_measures_every_row_and_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return {"binding_accuracy": 0.5}
 
-    monkeypatch.setattr(ablation, "measure_row", measure)
+    monkeypatch.setattr(ablation, "measure_binding", measure)
     with pytest.raises(KeyboardInterrupt):
         run_ablation(tmp_path, start, plan, False, log=_silent)
     table = run_ablation(tmp_path, start, plan, True, log=_silent)
