@@ -59,7 +59,7 @@ _ENGINES = (
         ),
         size_multiple=SIZE_MULTIPLE,
         text_tokens=512,
-        padded_tokens=128,
+        padded_tokens=192,
         licence="Apache-2.0",
         note="A very small model trained on drawn figures: within seconds it shows who wears what, not how it looks.",
     ),

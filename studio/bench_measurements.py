@@ -6,6 +6,9 @@ Times are taken in the page itself, at the frame that shows what is waited for, 
 
 from __future__ import annotations
 
+import functools
+import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 _FRAME_S = 1 / 60
 _TYPED = " They move slowly."
 _STEPS = 200
+_PHOTOGRAPH = (6000, 4000)  # px: 24 megapixels
+_CLICKS = 5
 
 # In every page from its beginning: the first frame that shows it usable, and the first that shows a render's progress.
 MOMENTS = r"""
@@ -182,6 +187,47 @@ def _gallery(visit: Visit) -> Figures:
     return {"gallery_shown_s": [shown], "gallery_search_s": [searched]}
 
 
+def _cut(visit: Visit) -> Figures:
+    page = visit.page
+    worn = page.locator("figure", has=page.get_by_role("button", name=re.compile("^Cut out "))).first
+    worn.get_by_role("button", name=re.compile("^Options of ")).click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("menuitem", name="Replace the picture").click()
+    with page.expect_response(lambda response: "picture" in response.url and response.ok):
+        chooser.value.set_files({"name": "jacket.jpg", "mimeType": "image/jpeg", "buffer": _photograph()})
+    worn.get_by_role("button", name=re.compile("^Cut out ")).click()
+    dialog = page.locator("dialog.cutter[data-ready][data-picture='%dx%d']" % _PHOTOGRAPH)
+    dialog.wait_for()
+    box = dialog.locator("canvas").bounding_box()
+    assert box is not None
+    for number in range(_CLICKS):
+        across, down = 0.4 + 0.05 * number, 0.45 + 0.03 * number
+        page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
+        page.wait_for_function("count => performance.getEntriesByName('lumosx-cut-answer').length > count", arg=number)
+    took: dict[str, list[float]] = page.evaluate(
+        "Object.fromEntries(['lumosx-cut-ready', 'lumosx-cut-answer'].map((name) => "
+        "[name, performance.getEntriesByName(name).map((entry) => entry.duration / 1000)]))"
+    )
+    page.keyboard.press("Escape")
+    return {"large_picture_ready_s": took["lumosx-cut-ready"], "click_to_mask_s": took["lumosx-cut-answer"]}
+
+
+@functools.cache
+def _photograph() -> bytes:
+    """A JPEG file of 24 megapixels with something in its middle to cut out."""
+    import numpy as np
+    from PIL import Image
+
+    width, height = _PHOTOGRAPH
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    grain = np.random.default_rng(1).integers(0, 24, (height, width), dtype=np.uint8)
+    inside = ((columns / width - 0.5) / 0.28) ** 2 + ((rows / height - 0.5) / 0.38) ** 2 < 1
+    pixels = np.stack([np.where(inside, 150, 40), np.where(inside, 60, 120), np.where(inside, 50, 150)], axis=2)
+    file = io.BytesIO()
+    Image.fromarray((pixels + grain[..., None]).astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
 def _render(visit: Visit) -> Figures:
     page = visit.page
     page.get_by_label("Steps").fill(str(_STEPS))
@@ -227,6 +273,13 @@ MEASUREMENTS = (
             Figure(name="gallery_search_s", title="a search among them, to what fits"),
         ),
         take=_gallery,
+    ),
+    Measurement(
+        figures=(
+            Figure(name="large_picture_ready_s", title="a picture of 24 megapixels, to be cut", limit_s=1.5),
+            Figure(name="click_to_mask_s", title="a click in it, to the mask of the built-in cutter"),
+        ),
+        take=_cut,
     ),
     Measurement(
         figures=(

@@ -19,7 +19,7 @@ DEFAULT_HOST = "127.0.0.1"
 
 TEST_GROUPS = ("unit", "parity", "property", "browser", "faults")
 """Folders below `tests/` that run without a name, in this order."""
-LONG_TEST_GROUPS = ("fuzz", "soak")
+LONG_TEST_GROUPS = ("fuzz", "mutations", "soak")
 """Folders below `tests/` that run by name only."""
 DEFAULT_ROUNDS = {"faults": 3, "fuzz": 2000, "soak": 200}
 """Groups that take `--rounds`, and how many where none are asked for; of fuzz: inputs for each parser."""

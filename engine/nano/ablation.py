@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.model.layout import Relations
 from engine.nano.dataset import ShardStore
-from engine.nano.evaluation import Sampling, load_pipeline, measure_row, weights_digest
+from engine.nano.evaluation import Sampling, load_pipeline, measure_binding, weights_digest
 from engine.nano.export import export, write_card
 from engine.nano.flow_matching import RelationsPlan
 from engine.nano.relations_training import train_relations
@@ -100,7 +100,7 @@ def run_ablation(
 def _measured(model: Path, variant: Variant, plan: AblationPlan) -> dict[str, dict[str, float]]:
     sampling = dataclasses.replace(Sampling.of_card(model), relations=variant.relations, grouped=variant.grouped)
     pipeline = load_pipeline(model)
-    return {str(count): measure_row(pipeline, plan.scenes, plan.seed, sampling, count) for count in plan.subjects}
+    return {str(count): measure_binding(pipeline, plan.scenes, plan.seed, sampling, count) for count in plan.subjects}
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

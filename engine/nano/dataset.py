@@ -22,8 +22,8 @@ from engine.nano.world.prompt import WorldPrompt, write_prompt
 from engine.nano.world.scene import Structure, WorldScene, draw_scene, model_references, render_clip, who_is_where
 
 SHARD_SCENES = 128
-PROMPTS = 3
-"""Wordings per scene."""
+PROMPTS = 4
+"""Wordings per scene: two plain ones and two wordy ones."""
 PHOTOGRAPHED = 0.5
 """Share of scenes whose reference pictures look photographed, see `engine.nano.world.photography`."""
 
@@ -140,9 +140,9 @@ def _words(scene: WorldScene, tokenizer: PreTrainedTokenizerFast) -> tuple[torch
     rng = np.random.default_rng([scene.seed, 15485863])
     rows: list[tuple[torch.Tensor, int, torch.Tensor]] = []
     for number in range(PROMPTS):
-        prompt = write_prompt(scene, rng)
-        # Two wordings are bound to the very words, one to every occurrence of them, which is the default proposal.
-        rows.append(tokenise(prompt, tokenizer, everywhere=number == PROMPTS - 1))
+        prompt = write_prompt(scene, rng, wordy=number >= PROMPTS // 2)
+        # Of either kind one is bound to the very words, one to every occurrence of them, the default proposal.
+        rows.append(tokenise(prompt, tokenizer, everywhere=number % 2 == 1))
     tokens, lengths, masks = zip(*rows, strict=True)
     return torch.stack(tokens), torch.tensor(lengths, dtype=torch.int32), torch.stack(masks)
 

@@ -23,9 +23,8 @@ def shirt() -> np.ndarray:
 
 
 @pytest.mark.parametrize("rough", [FACE, CUT_OUT, PLACE])
-def test_a_photograph_has_the_size_of_its_picture_and_the_same_chance_gives_the_same(rough: Roughness) -> None:
+def test_the_same_chance_gives_the_same_photograph(rough: Roughness) -> None:
     first, again, other = (photographed(shirt(), np.random.default_rng(seed), rough) for seed in (1, 1, 2))
-    assert first.shape == shirt().shape
     assert first.dtype == np.uint8
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -44,11 +43,20 @@ def test_what_is_cut_out_keeps_its_colour_and_pure_white_around_it() -> None:
 
 
 def test_without_roughness_only_brightness_and_sharpness_change() -> None:
-    nothing = Roughness(bend=0, turn=0, light=0, grain=0, tint=0, torn=0, tight=0)
+    nothing = Roughness(bend=0, turn=0, light=0, grain=0, tint=0, torn=0, tight=0, cut=0)
     found = photographed(shirt(), np.random.default_rng(3), nothing)
     ratio = found[20:40, 30:50].reshape(-1, 3).mean(axis=0) / (200, 60, 40)
     assert np.all((ratio > 0.6) & (ratio < 1.5))
     assert (found[:5, :10] > 250).all()
+
+
+def test_a_photograph_may_be_cut_on_two_sides_but_a_cut_out_never_is() -> None:
+    def shapes(rough: Roughness) -> set[tuple[int, ...]]:
+        return {photographed(shirt(), np.random.default_rng(seed), rough).shape[:2] for seed in range(30)}
+
+    assert shapes(CUT_OUT) == {(60, 80)}
+    assert all(height == 60 or width == 80 for height, width in shapes(PLACE))
+    assert {height < 50 for height, _ in shapes(PLACE)} == {width < 66 for _, width in shapes(PLACE)} == {True, False}
 
 
 def test_a_whole_scene_can_be_photographed_and_stays_in_its_order() -> None:

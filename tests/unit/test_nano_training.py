@@ -35,7 +35,7 @@ PAIR = Structure(background=True, thing=False, groups=(2, 2))
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
-    return train_tokenizer(tmp_path_factory.mktemp("tokenizer"), scenes=200, vocabulary=300)
+    return train_tokenizer(tmp_path_factory.mktemp("tokenizer"), scenes=200)
 
 
 @pytest.fixture
@@ -56,11 +56,42 @@ def test_special_tokens_are_where_umt5_has_them(tokenizer: PreTrainedTokenizerFa
     assert tokenizer("")["input_ids"] == [1]
 
 
-@pytest.mark.parametrize("text", ["A man in a red coat.", "Ein Mädchen, 漢字 and 🙂!", "zzyzx-42 (tab)"])
-def test_any_text_can_be_written(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
-    ids = tokenizer(text)["input_ids"]
-    assert tokenizer.unk_token_id not in ids
-    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+@pytest.mark.parametrize(
+    "text", ["A man in a red coat.", "Ein Mädchen, 漢字 and 🙂!", "zzyzx-42 (tab)", "Привет, café"]
+)
+def test_nothing_in_a_text_is_unknown(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
+
+
+def test_words_of_the_world_come_back_as_they_were(tokenizer: PreTrainedTokenizerFast) -> None:
+    text = "a man in a red coat, 42 and 🙂!"
+    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+
+
+def test_a_strange_word_is_one_token_that_all_words_of_its_letter_share(tokenizer: PreTrainedTokenizerFast) -> None:
+    def pieces(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    assert pieces("kimono") == pieces("Kaftan") == pieces("kilt-like")
+    assert len(pieces("kimono")) == 1
+    assert pieces("kimono") != pieces("sari")
+    assert pieces("mankind") != pieces("man")
+    assert len(pieces("红夹克")) == 3
+    assert pieces("红夹克") != pieces("白衬衫")
+
+
+def test_strange_words_are_found_where_they_stand(tokenizer: PreTrainedTokenizerFast) -> None:
+    text = "The tall woman wears a kimono, the man a t-shirt."
+    at = text.index("kimono")
+    prompt = WorldPrompt(text, ((at, at + len("kimono")),))
+    tokens, _, masks = tokenise(prompt, tokenizer, everywhere=False)
+    assert masks.sum() == 1
+    assert int(tokens[masks[0]]) == tokenizer("kimono", add_special_tokens=False)["input_ids"][0]
+
+
+def test_a_paragraph_fits(tokenizer: PreTrainedTokenizerFast) -> None:
+    paragraph = "The bewildered gentleman, gesturing slowly, listens to a woman in a crimson cardigan. " * 11
+    assert len(tokenizer(paragraph)["input_ids"]) <= TEXT_TOKENS
 
 
 def test_words_of_the_world_are_never_cut_up(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -277,7 +308,7 @@ def test_an_ablation_trains_and_measures_every_row_and_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return {"binding_accuracy": 0.5}
 
-    monkeypatch.setattr(ablation, "measure_row", measure)
+    monkeypatch.setattr(ablation, "measure_binding", measure)
     with pytest.raises(KeyboardInterrupt):
         run_ablation(tmp_path, start, plan, False, log=_silent)
     table = run_ablation(tmp_path, start, plan, True, log=_silent)

@@ -73,10 +73,28 @@ def test_every_reference_is_named_by_its_span(seed: int) -> None:
         assert prompt.text[end] in " ,."
 
 
-def test_spans_of_different_references_never_overlap() -> None:
+def test_a_wordy_prompt_names_every_reference_among_many_other_words() -> None:
+    rng = np.random.default_rng(1)
+    lengths: list[tuple[int, int]] = []
+    for seed in range(60):
+        scene = draw_scene(seed, draw_structure(rng, 1 + seed % 3))
+        prompt = write_prompt(scene, rng, wordy=True)
+        assert len(prompt.spans) == len(reference_pictures(scene))
+        for start, end in prompt.spans:
+            assert start == 0 or prompt.text[start - 1] == " "
+            assert prompt.text[end] in " ,."
+        assert prompt.text[0].isupper()
+        assert prompt.text.endswith(".")
+        lengths.append((len(write_prompt(scene, rng).text), len(prompt.text)))
+    plain, wordy = np.mean(lengths, axis=0)
+    assert wordy > 1.5 * plain
+
+
+@pytest.mark.parametrize("wordy", [False, True])
+def test_spans_of_different_references_never_overlap(wordy: bool) -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        prompt = write_prompt(draw_scene(seed, draw_structure(rng, 3)), rng)
+        prompt = write_prompt(draw_scene(seed, draw_structure(rng, 3)), rng, wordy=wordy)
         taken = sorted(prompt.spans)
         assert all(left[1] <= right[0] for left, right in pairwise(taken))
 

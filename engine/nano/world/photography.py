@@ -20,7 +20,8 @@ WHITE = 250
 class Roughness:
     """How far a photograph is from the drawing, as largest shares: `bend` of the side length by which places move,
     `turn` in degrees, `light` and `grain` of the brightness, `tint` of one channel against another; `torn`: how often
-    something stood before a cut-out, `tight`: how much of a side a closer crop may leave out."""
+    something stood before a cut-out, `tight`: how much of a side a closer crop may leave out, `cut`: how much of its
+    width or height a picture of another shape may be without."""
 
     bend: float
     turn: float
@@ -29,15 +30,19 @@ class Roughness:
     tint: float
     torn: float
     tight: float
+    cut: float
 
 
-FACE = Roughness(bend=0.02, turn=10, light=0.3, grain=0.05, tint=0.06, torn=0, tight=0.12)
-CUT_OUT = Roughness(bend=0.04, turn=12, light=0.35, grain=0.06, tint=0.05, torn=0.5, tight=0)
-PLACE = Roughness(bend=0.01, turn=0, light=0.25, grain=0.05, tint=0.05, torn=0, tight=0.1)
+FACE = Roughness(bend=0.03, turn=12, light=0.35, grain=0.05, tint=0.06, torn=0, tight=0.3, cut=0.3)
+CUT_OUT = Roughness(bend=0.04, turn=12, light=0.35, grain=0.06, tint=0.05, torn=0.5, tight=0, cut=0)
+PLACE = Roughness(bend=0.02, turn=0, light=0.3, grain=0.05, tint=0.05, torn=0, tight=0.1, cut=0.5)
 
 
 def photographed(picture: np.ndarray, rng: np.random.Generator, rough: Roughness) -> np.ndarray:
-    """The picture, HWC uint8, as a photograph of the same size; the white around a cut-out stays white."""
+    """The picture, HWC uint8, as a photograph; the white around a cut-out stays white.
+
+    It is as large as the picture, but for what is cut off two sides.
+    """
     pixels = picture.astype(np.float32) / 255
     # A cut-out is moved together with its outline; a whole picture has none.
     ink: np.ndarray = np.ones(picture.shape[:2], np.float32)
@@ -53,12 +58,22 @@ def photographed(picture: np.ndarray, rng: np.random.Generator, rough: Roughness
     pixels = pixels * (1 + rough.tint * rng.uniform(-1, 1, 3)) + rough.grain * rng.random() * rng.normal(
         size=(height, width, 1)
     )
-    pixels = np.clip(pixels, 0, 1) ** rng.uniform(0.8, 1.25)
+    pixels = np.clip(pixels, 0, 1) ** rng.uniform(0.75, 1.4)
     pixels = gaussian(pixels, sigma=float(rng.uniform(0, 1.2)) * max(height, width) / 96, channel_axis=2)
     if rough.torn:
         ink = (ink[..., 0] > 0.5) & ~_before_it(rng, height, width, rough.torn)
         pixels = np.where(ink[..., None], pixels, 1)
-    return (np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return _reshaped((np.clip(pixels, 0, 1) * 255).astype(np.uint8), rng, rough.cut)
+
+
+def _reshaped(picture: np.ndarray, rng: np.random.Generator, cut: float) -> np.ndarray:
+    """Half of the time without a part of its width or height, at most the share `cut`, as much on either side."""
+    if not cut or rng.random() < 0.5:
+        return picture
+    axis = int(rng.integers(2))
+    side = picture.shape[axis]
+    margin = int(rng.uniform(0, cut) * side / 2)
+    return np.ascontiguousarray(picture.take(range(margin, side - margin), axis=axis))
 
 
 def _moved(pixels: np.ndarray, rng: np.random.Generator, rough: Roughness) -> np.ndarray:
