@@ -78,6 +78,7 @@ class _Stand:
         self.pictures = PictureStore(home / "pictures")
         self.workshop = Workshop()
         self.missing: str | None = None
+        self.marked = False
         self.queue = JobQueue(_Never, self.pictures, lambda: self.clips, JobStore(home / "studio.sqlite3"))
         self.queue.pause(True)
         self.notes = ClipNotes(home / "clip-notes")
@@ -90,6 +91,7 @@ class _Stand:
             queue=self.queue,
             missing_weights=lambda _: self.missing,
             open_source=self._open,
+            marked=lambda: self.marked,
         )
 
     def _open(self, source: Source, title: str) -> dict[str, Any]:
