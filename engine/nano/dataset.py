@@ -148,15 +148,15 @@ def _words(scene: WorldScene, tokenizer: PreTrainedTokenizerFast) -> tuple[torch
 
 
 def tokenise(
-    prompt: WorldPrompt, tokenizer: PreTrainedTokenizerFast, everywhere: bool
+    prompt: WorldPrompt, tokenizer: PreTrainedTokenizerFast, everywhere: bool, num_tokens: int = TEXT_TOKENS
 ) -> tuple[torch.Tensor, int, torch.Tensor]:
     """Token ids int32 `[L]`, their number, and the phrase masks bool `[N, L]` of a prompt.
 
     `everywhere`: mark every occurrence of a phrase's tokens instead of its span.
     """
-    encoded = tokenizer(prompt.text, return_offsets_mapping=True, truncation=True, max_length=TEXT_TOKENS)
+    encoded = tokenizer(prompt.text, return_offsets_mapping=True, truncation=True, max_length=num_tokens)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-    masks = torch.zeros(len(prompt.spans), TEXT_TOKENS, dtype=torch.bool)
+    masks = torch.zeros(len(prompt.spans), num_tokens, dtype=torch.bool)
     for row, (start, end) in enumerate(prompt.spans):
         if everywhere:
             phrase = tokenizer(prompt.text[start:end], add_special_tokens=False)["input_ids"]
@@ -167,6 +167,6 @@ def tokenise(
             for at, (left, right) in enumerate(offsets):
                 if left < end and right > start and right > left:
                     masks[row, at] = True
-    tokens = torch.zeros(TEXT_TOKENS, dtype=torch.int32)
+    tokens = torch.zeros(num_tokens, dtype=torch.int32)
     tokens[: len(ids)] = torch.tensor(ids, dtype=torch.int32)
     return tokens, len(ids), masks

@@ -8,9 +8,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
@@ -116,8 +118,8 @@ def looked_at(frames: np.ndarray) -> list[np.ndarray]:
 def conditioning_of(pipeline: LumosXPipeline, scene: WorldScene, sampling: Sampling) -> Conditioning:
     """What the pipeline is told of a drawn scene: its reference pictures, a sentence and who is who in it."""
     prompt = write_prompt(scene, np.random.default_rng([scene.seed, 41]), wordy=sampling.wordy)
-    tokens, length, masks = tokenise(prompt, pipeline.tokenizer, everywhere=False)  # pyright: ignore[reportArgumentType]
-    del tokens, length
+    tokenizer = cast(PreTrainedTokenizerFast, pipeline.tokenizer)
+    _, _, masks = tokenise(prompt, tokenizer, everywhere=False, num_tokens=int(pipeline.config["text_tokens"]))
     return Conditioning(
         context=pipeline.encode_prompt(prompt.text),
         negative_context=pipeline.encode_prompt(sampling.negative_prompt),

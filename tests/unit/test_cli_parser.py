@@ -129,7 +129,7 @@ def test_rounds_are_for_the_groups_that_go_in_rounds() -> None:
         ("nano train --stage every", "--stage has to be one of all, tokenizer, vae, relations, ablation, not “every”."),
         (
             "test everything",
-            "NAME has to be one of unit, parity, property, browser, faults, fuzz, soak, not “everything”.",
+            "NAME has to be one of unit, parity, property, browser, faults, fuzz, mutations, soak, not “everything”.",
         ),
         ("test unit --rounds 3", "--rounds is for faults, fuzz and soak; “unit” has none."),
         ("--port 99999", "--port has to be between 1 and 65535, not 99999."),
