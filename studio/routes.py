@@ -147,6 +147,9 @@ def routes(
             place = models.upload_place(name, file)
             most = UPLOAD_BYTES // 2**20
             too_large = f"The file is too large to be sent; up to {most} MB can be. Type its path instead."
+            length = request.headers.get("content-length", "")
+            if not length.isdigit() or int(length) > UPLOAD_BYTES:  # too much even to be dropped
+                raise InputError(too_large)
             await _write_body(request, place, UPLOAD_BYTES, too_large)
             return JSONResponse(await run_in_threadpool(models.take_upload, name, place, accepted=accepted))
         except UserError as error:

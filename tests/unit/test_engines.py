@@ -51,7 +51,7 @@ def test_the_built_in_engine_is_small() -> None:
     assert info.builtin
     assert (settings.width, settings.height, settings.num_frames, settings.fps) == (128, 96, 25, 12)
     assert (settings.num_inference_steps, settings.guidance_scale, settings.shift) == (20, 1.0, 3.0)
-    assert (info.text_tokens, info.padded_tokens) == (512, 128)
+    assert (info.text_tokens, info.padded_tokens) == (512, 192)
 
 
 def test_what_is_left_open_is_filled_in() -> None:
