@@ -29,8 +29,8 @@ class RelationsPlan:
     """How long and how fast to train. A new shard joins every `shard_every` steps until there are `shards`.
 
     `copies`: how often a clip is taken with other noise, while all copies have at most `copied_frames` latent frames.
-    `localisation`: the weight of `localisation_loss`. `relations` are at work; unless `grouped`, every reference stands
-    alone, as if it belonged to nobody.
+    `pairs`: how often scenes of two are taken for one of three. `localisation`: the weight of `localisation_loss`.
+    `relations` are at work; unless `grouped`, every reference stands alone, as if it belonged to nobody.
     """
 
     steps: int = 5400
@@ -42,6 +42,7 @@ class RelationsPlan:
     shards: int = 96
     shard_every: int = 100
     shift: float = 3.0
+    pairs: float = 2.0
     dropped_prompts: float = 0.1
     uneven: float = 0.6
     localisation: float = 0.3

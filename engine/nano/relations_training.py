@@ -89,14 +89,14 @@ def batches(store: ShardStore, plan: RelationsPlan, first: int) -> Iterator[Batc
         rng = np.random.default_rng([plan.seed, step, 11])
         available = min(plan.shards, plan.first_shards + step // plan.shard_every)
         newest = step % plan.shard_every == 0
-        shard = store.shard(available - 1 if newest else int(rng.choice(available, p=shares(available))))
+        shard = store.shard(available - 1 if newest else int(rng.choice(available, p=shares(available, plan.pairs))))
         yield take(shard, rng, plan.batch)
 
 
-def shares(available: int) -> np.ndarray:
-    """How often each of the first `available` shards is used: pairs twice as often, for they teach binding fastest."""
-    pairs = np.array([len(CYCLE[number % len(CYCLE)][0].groups) == 2 for number in range(available)])
-    weights = np.where(pairs, 2.0, 1.0)
+def shares(available: int, pairs: float) -> np.ndarray:
+    """How often each of the first `available` shards is used, those of two people `pairs` times as often as others."""
+    twos = np.array([len(CYCLE[number % len(CYCLE)][0].groups) == 2 for number in range(available)])
+    weights = np.where(twos, pairs, 1.0)
     return weights / weights.sum()
 
 

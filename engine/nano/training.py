@@ -24,6 +24,8 @@ from engine.nano.tokenizer import train_tokenizer
 from engine.nano.vae_training import VaePlan, train_vae
 
 STAGES = ("tokenizer", "vae", "relations")
+LATER_PAIRS = 0.7
+"""How often scenes of two are taken for one of three in a run that goes on from finished weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,8 @@ def _relations_stage(out: Path, settings: StageSettings, resume: bool) -> None:
     plan = dataclasses.replace(RelationsPlan(seed=settings.seed), **settings.pace())
     if settings.batch is not None:
         plan = dataclasses.replace(plan, batch=settings.batch)
+    if settings.start is not None:  # pairs teach binding fastest; later on, threes are what is left to learn
+        plan = dataclasses.replace(plan, pairs=LATER_PAIRS)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(_trained(out, "tokenizer", settings.start))
     vae = AutoencoderKLWan.from_pretrained(_trained(out, "vae", settings.start))
     store = ShardStore(out / "shards", vae, tokenizer)
