@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import io
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -189,14 +191,22 @@ def _gallery(visit: Visit) -> Figures:
 
 def _cut(visit: Visit) -> Figures:
     page = visit.page
-    worn = page.locator("figure", has=page.get_by_role("button", name=re.compile("^Cut out "))).first
+    # The first box's face comes first, then what that person wears.
+    worn = page.locator("figure", has=page.get_by_role("button", name=re.compile("^Cut out "))).nth(1)
+    picture = worn.get_by_role("img")
+    before = picture.get_attribute("src")
     worn.get_by_role("button", name=re.compile("^Options of ")).click()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("menuitem", name="Replace the picture").click()
-    with page.expect_response(lambda response: "picture" in response.url and response.ok):
-        chooser.value.set_files({"name": "jacket.jpg", "mimeType": "image/jpeg", "buffer": _photograph()})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "jacket.jpg"
+        path.write_bytes(_photograph())
+        chooser.value.set_files(path)
+        replaced = "([node, before]) => node.getAttribute('src') !== before"
+        page.wait_for_function(replaced, arg=[picture.element_handle(), before])
     worn.get_by_role("button", name=re.compile("^Cut out ")).click()
-    dialog = page.locator("dialog.cutter[data-ready][data-picture='%dx%d']" % _PHOTOGRAPH)
+    width, height = _PHOTOGRAPH
+    dialog = page.locator(f"dialog.cutter[data-ready][data-picture='{width}x{height}']")
     dialog.wait_for()
     box = dialog.locator("canvas").bounding_box()
     assert box is not None
@@ -220,7 +230,7 @@ def _photograph() -> bytes:
 
     width, height = _PHOTOGRAPH
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    grain = np.random.default_rng(1).integers(0, 24, (height, width), dtype=np.uint8)
+    grain = np.random.default_rng(1).integers(0, 10, (height, width), dtype=np.uint8)
     inside = ((columns / width - 0.5) / 0.28) ** 2 + ((rows / height - 0.5) / 0.38) ** 2 < 1
     pixels = np.stack([np.where(inside, 150, 40), np.where(inside, 60, 120), np.where(inside, 50, 150)], axis=2)
     file = io.BytesIO()
