@@ -29,7 +29,7 @@ async function begin() {
     compare: (...what) => clips.compare(...what),
     clip: (name) => clips.clip(name),
   });
-  const clips = galleryPart({ ask, root, openMenu: menuPart(root), saveRow, openScene: openClip, swaps });
+  const clips = galleryPart({ ask, root, openMenu: scene.openMenu, saveRow, openScene: openClip, swaps });
   const models = modelsPart(ask, root, async () => {
     const now = await ask({ do: "begin" });
     if (!now.error) settings.offerEngines(now.engines);
