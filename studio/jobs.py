@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 
 from engine import __version__
@@ -48,9 +49,8 @@ class JobQueue:
         store: JobStore,
         places_of: Callable[[str], JobPlaces] | None = None,
     ) -> None:
-        own = JobPlaces(pictures=pictures, clips=clips)
         self._make_engine = make_engine
-        self._places_of = places_of or (lambda _visitor: own)
+        self._places_of = places_of or partial(_anywhere, JobPlaces(pictures=pictures, clips=clips))
         self._store = store
         self._engine: RenderEngine | None = None
         self._holder = new_holder()
@@ -414,3 +414,7 @@ class JobQueue:
     def _touch(self) -> None:
         self._version += 1
         self._changed.notify_all()
+
+
+def _anywhere(places: JobPlaces, _visitor: str) -> JobPlaces:
+    return places

@@ -23,6 +23,7 @@ LONG_TEST_GROUPS = ("fuzz", "mutations", "soak")
 """Folders below `tests/` that run by name only."""
 DEFAULT_ROUNDS = {"faults": 3, "fuzz": 2000, "soak": 200}
 """Groups that take `--rounds`, and how many where none are asked for; of fuzz: inputs for each parser."""
+_STUDIO_OPTIONS = ("--port", "--host", "--password", "--open-to-everyone", "--no-browser", "--window")
 NANO_STAGES = ("all", "tokenizer", "vae", "relations", "ablation")
 
 Number = TypeVar("Number", int, float)
@@ -65,10 +66,15 @@ def parse(argv: Sequence[str], prog: str = "launcher.py") -> argparse.Namespace:
     if args.command is None:
         args.port = DEFAULT_PORT if args.port is None else args.port
         args.host = DEFAULT_HOST if args.host is None else args.host
-    elif args.port is not None or args.host is not None or args.no_browser or args.window:
-        parser.error(
-            f"--port, --host, --no-browser and --window start the studio and cannot stand before “{args.command}”"
-        )
+    elif (
+        args.port is not None
+        or args.host is not None
+        or args.password is not None
+        or args.open_to_everyone
+        or args.no_browser
+        or args.window
+    ):
+        parser.error(f"{listed(_STUDIO_OPTIONS)} start the studio and cannot stand before “{args.command}”")
     if args.command == "render" and args.out is None and not args.dry_run:
         parser.error("--out is missing: the name of the clip, as in --out clip.mp4")
     if args.command == "render" and args.seeds is not None and (args.seed is not None or len(set(args.seeds)) < 2):
@@ -100,6 +106,10 @@ def _add_studio_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--host", type=_text, metavar="H", help=f"address to listen on (default {DEFAULT_HOST}, this machine only)"
     )
+    group.add_argument(
+        "--password", type=_text, metavar="WORD", help="ask for this word, and keep what visitors have apart"
+    )
+    group.add_argument("--open-to-everyone", action="store_true", help="let others in without a password")
     group.add_argument("--no-browser", action="store_true", help="do not open the browser")
     group.add_argument("--window", action="store_true", help="open the studio in a window of its own")
 

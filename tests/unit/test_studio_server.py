@@ -17,9 +17,10 @@ from starlette.testclient import TestClient
 from engine.clip import ClipWriter
 from engine.errors import InputError
 from engine.pictures import PictureStore
+from studio.guards import middleware
 from studio.instance import HELLO
 from studio.models_desk import ModelsDesk
-from studio.routes import file_name, inside, middleware, routes
+from studio.routes import file_name, inside, routes
 from tests.unit.small_recipe import small_recipe
 
 KEY = "a-key"
@@ -37,7 +38,7 @@ class _Site:
         app = Starlette(
             routes=list(
                 routes(
-                    key=KEY, pictures=self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
+                    key=KEY, pictures=lambda: self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
                     read_folder=self._read, receive_picture=self._picture, receive_clip=self._clip,
                     receive_shared=self._shared, ask=self._ask, models=ModelsDesk(local=True),
                 )
