@@ -172,7 +172,11 @@ class Admission:
         if scope["path"] == "/":  # whoever comes back stays known
             send = self._with_cookie(send, self._visitors.pass_of(visitor))
         with self._visitors.inside(room):
-            await self._app(scope, receive, send)
+            if scope["method"] == "POST" and scope["path"].startswith("/studio/"):
+                async with room.sending:
+                    await self._app(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
 
     async def _enter(self, request: Request, visitor: str | None) -> Response:
         if not self._visitors.locked or visitor is not None:

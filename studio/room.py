@@ -5,6 +5,7 @@ A personal studio has one room, a shared one a room for each visitor. Nothing in
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -59,6 +60,8 @@ class Room:
         owner = allowance is None
         self._home = home
         self._allowance = allowance
+        self.sending = asyncio.Lock()
+        """Held while something is sent by a visitor: one thing after another, so that nobody fills the disk at once."""
         self.pictures = PictureStore(home().pictures)
         self._workshop = Workshop()
         self._cutting = Cutting(backend.cutters, self.pictures)

@@ -119,7 +119,7 @@ def test_no_list_names_what_is_anothers(things: Things, ben: Visitor) -> None:
 
 def test_no_message_touches_what_is_anothers(anna: Visitor, things: Things, ben: Visitor) -> None:
     job, clip = {"job": things.job}, {"clip": things.clip}
-    edit = {"clips": [things.clip], "start": 0, "end": 1}
+    edit = {"clip": things.clip, "start": 0, "end": 1}
     asked: list[tuple[str, dict[str, Any]]] = [
         ("queue_open", job), ("queue_log", job), ("queue_retry", job), ("queue_forget", job),
         ("queue_move", {**job, "by": -1}), ("report", job), ("report", {}), ("queue_pause", {"paused": True}),
