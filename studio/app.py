@@ -23,6 +23,7 @@ from engine.paths import log_file
 from studio.access import access_for
 from studio.browser import show
 from studio.instance import Instance, browse_host, forget_instance, free_ports, new_key, note_instance, running_instance
+from studio.space import keep_on_the_space, on_a_space, space_access, space_address
 
 if TYPE_CHECKING:
     from studio.backend import Backend
@@ -48,12 +49,17 @@ def serve(
 
     `backend` is what makes pixels; None means the installed one. With a `password`, or open to `everyone`, it is
     shared: each browser has pictures, renders and clips of its own. A `host` that others can reach needs one of both.
+    On a Space, its own host and port are used, and it is shared with everybody.
     A taken port is answered with the next free one. Where a studio already runs on this data home, that one is opened.
 
     Raises:
         UserError: nothing to listen on, others could come in unasked, or the data home cannot be written.
     """
-    access = access_for(host, password, everyone)
+    if on_a_space():
+        keep_on_the_space()
+        (host, port), open_browser, window, access = space_address(), False, False, space_access()
+    else:
+        access = access_for(host, password, everyone)
     running = running_instance()
     if running is not None:
         print(f"The studio is already running: {running.url}", flush=True)

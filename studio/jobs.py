@@ -75,6 +75,11 @@ class JobQueue:
         return self._version
 
     @property
+    def holdable(self) -> bool:
+        """Whether whoever asks may hold the queue."""
+        return True
+
+    @property
     def paused(self) -> bool:
         """Whether the user holds the queue."""
         return self._paused

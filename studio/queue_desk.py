@@ -71,6 +71,7 @@ class QueueDesk:
             "jobs": [view.job_view(job) for job in [*final[-_MAX_FINAL_SHOWN:], *live[:_MAX_WAITING_SHOWN]]],
             "queue": {
                 "paused": self._queue.paused,
+                "holdable": self._queue.holdable,
                 "trouble": self._queue.trouble,
                 "more": max(0, len(live) - _MAX_WAITING_SHOWN),
             },

@@ -23,6 +23,9 @@ class RenderQueue(Protocol):
     def version(self) -> int: ...
 
     @property
+    def holdable(self) -> bool: ...
+
+    @property
     def paused(self) -> bool: ...
 
     @property
@@ -64,6 +67,11 @@ class VisitorQueue:
     def version(self) -> int:
         """Grows with every change of any job, also of others'."""
         return self._queue.version
+
+    @property
+    def holdable(self) -> bool:
+        """Whether this person may hold the queue."""
+        return not self._visitor
 
     @property
     def paused(self) -> bool:
@@ -126,7 +134,7 @@ class VisitorQueue:
 
     def pause(self, paused: bool) -> None:
         """Hold the queue or let it go on; raises `InputError` for a visitor, who is not alone."""
-        if self._visitor:
+        if not self.holdable:
             raise InputError(_ALL_OF_US)
         self._queue.pause(paused)
 

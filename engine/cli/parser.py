@@ -211,6 +211,11 @@ def _export(commands: _Commands[_Parser]) -> None:
     )
 
 
+def _space(commands: _Commands[_Parser]) -> None:
+    parser = _add(commands, "space", "write the program as a folder for a Hugging Face Space; nothing is sent")
+    parser.add_argument("folder", type=_path, metavar="FOLDER", help="empty folder, or a clone of the Space")
+
+
 def _parity(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "parity", "run recorded cases of the published model and compare")
     parser.add_argument("folder", type=_path, metavar="FOLDER", help="folder of cases")
@@ -338,6 +343,7 @@ _COMMANDS: tuple[Callable[[_Commands[_Parser]], None], ...] = (
     _setup,
     _render,
     _export,
+    _space,
     _parity,
     _weights,
     _nano,

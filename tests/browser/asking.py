@@ -19,10 +19,14 @@ class Visitor:
         if password is not None:
             self.http.post("/studio/enter", data={"password": password})
         self.page = self.http.get("/")
+        self.component: int | None = None
+        self.find_component()
+
+    def find_component(self) -> None:
+        """Look up the part of the page that answers; whoever is not let in finds none."""
         config = self.http.get("/config")
-        self.component = next(
-            (one["id"] for one in config.json()["components"] if one["type"] == "html"), None
-        ) if config.status_code == 200 else None  # fmt: skip
+        if config.status_code == 200:
+            self.component = next(one["id"] for one in config.json()["components"] if one["type"] == "html")
 
     def ask(self, do: str, **fields: Any) -> Json:
         """Send a message as the page does and return the answer."""
@@ -38,10 +42,10 @@ class Visitor:
         files = [("file", (path.name, path.read_bytes())) for path in paths]
         return cast(Json, self.http.post("/studio/folder", data={"path": names}, files=files).json())
 
-    def render(self, scene: Json, seed: int = 7) -> Json:
+    def render(self, scene: Json, **chosen: Any) -> Json:
         """Queue a small render of a scene as `send_folder` answers it."""
         engine = next(one for one in self.ask("begin")["engines"] if one["name"] == "nano")
-        settings = {**engine["defaults"], "seed": str(seed), "num_inference_steps": 2}
+        settings = {**engine["defaults"], "seed": "7", "num_inference_steps": 2, **chosen}
         return self.ask(
             "render", scene=scene["scene"], prompt=scene["prompt"], settings=settings, title="Mine", allow_unbound=True
         )
