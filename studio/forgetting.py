@@ -111,7 +111,8 @@ class Forgetting:
         if traces.jobs:
             self._queue.forget(*(job.id for job in traces.jobs), scrub=True)
         # An earlier file of the queue that was damaged and put aside: nobody can say what is in it.
-        for path in jobs_file().parent.glob(f"{jobs_file().name}.damaged-*"):
+        damaged = jobs_file().parent.glob(f"{jobs_file().name}.damaged-*") if self._alone else ()
+        for path in damaged:
             with writing(path):
                 path.unlink(missing_ok=True)
         ids = traces.pictures | traces.masks
