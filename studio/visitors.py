@@ -33,6 +33,8 @@ _IDLE_S = 600.0
 _LOOK_S = 300.0
 _NOTE_S = 60.0
 _DAY_S = 86_400.0
+_SURE_S = 3600.0
+"""How long a home has to look old before it goes: a clock that was set wrong for a moment removes nothing."""
 _FULL = "As many people use this studio as it can take; come back another day."
 _log = logging.getLogger(__name__)
 _here: ContextVar[Room] = ContextVar("room")
@@ -92,6 +94,7 @@ class Visitors:
         secret = _secret()
         self._key = hashlib.sha256(f"{secret}\n{password or ''}".encode()).digest()
         self.cookie = f"lumosx-{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
+        self._old_since: dict[str, float] = {}
         self._closing = threading.Event()
         self._janitor = threading.Thread(target=self._tidy, name="visitors-janitor", daemon=True)
         self._janitor.start()
@@ -197,7 +200,11 @@ class Visitors:
             with self._lock:
                 try:
                     old = time.time() - root.stat().st_mtime > self.limits.days * _DAY_S
-                    if not old or root.name in self._open or not self._forget_jobs(root.name):
+                    if not old or root.name in self._open:
+                        self._old_since.pop(root.name, None)
+                        continue
+                    since = self._old_since.setdefault(root.name, self._clock())
+                    if self._clock() - since < _SURE_S or not self._forget_jobs(root.name):
                         continue
                     with writing(root):
                         shutil.rmtree(root)
@@ -205,6 +212,7 @@ class Visitors:
                     _log.warning("the home of a visitor who is gone could not be removed: %s", error)
                     continue
                 self._allowances.pop(root.name, None)
+                self._old_since.pop(root.name, None)
                 cleared += 1
         return cleared
 
