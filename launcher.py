@@ -59,7 +59,14 @@ def _needs_browser_tools(args: "Namespace") -> bool:
 def _studio(args: "Namespace") -> int:
     from studio.app import serve
 
-    return serve(args.port, args.host, open_browser=not args.no_browser, window=args.window)
+    return serve(
+        args.port,
+        args.host,
+        open_browser=not args.no_browser,
+        window=args.window,
+        password=args.password,
+        everyone=args.open_to_everyone,
+    )
 
 
 def _hand_over(python: Path, argv: Sequence[str]) -> int:

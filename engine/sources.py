@@ -54,10 +54,13 @@ def load_source(text: str, store: PictureStore) -> Source:
     raise _unknown(text)
 
 
-def preset_folders() -> dict[str, Path]:
-    """All presets by name, in the order of their names; one of the user's hides a built-in one of the same name."""
+def preset_folders(own: Path | None = None) -> dict[str, Path]:
+    """All presets by name, in the order of their names; one of the user's hides a built-in one of the same name.
+
+    `own` is the folder of the user's, without it `presets_dir()`.
+    """
     found: dict[str, Path] = {}
-    for root in (presets_dir(), builtin_presets_dir()):
+    for root in (own or presets_dir(), builtin_presets_dir()):
         if root.is_dir():
             for folder in root.iterdir():
                 if not folder.name.startswith(".") and is_sample_folder(folder):

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 from engine.errors import UserError
 from engine.files import writing
 from engine.paths import log_file
+from studio.access import access_for
 from studio.browser import show
 from studio.instance import Instance, browse_host, forget_instance, free_ports, new_key, note_instance, running_instance
+from studio.space import keep_on_the_space, on_a_space, space_access, space_address
 
 if TYPE_CHECKING:
     from studio.backend import Backend
@@ -40,15 +42,24 @@ def serve(
     window: bool = False,
     *,
     backend: Backend | None = None,
+    password: str | None = None,
+    everyone: bool = False,
 ) -> int:
     """Run the studio until Ctrl-C or SIGTERM; return the exit code.
 
-    `backend` is what makes pixels; None means the installed one.
+    `backend` is what makes pixels; None means the installed one. With a `password`, or open to `everyone`, it is
+    shared: each browser has pictures, renders and clips of its own. A `host` that others can reach needs one of both.
+    On a Space, its own host and port are used, and it is shared with everybody.
     A taken port is answered with the next free one. Where a studio already runs on this data home, that one is opened.
 
     Raises:
-        UserError: nothing to listen on, or the data home cannot be written.
+        UserError: nothing to listen on, others could come in unasked, or the data home cannot be written.
     """
+    if on_a_space():
+        keep_on_the_space()
+        (host, port), open_browser, window, access = space_address(), False, False, space_access()
+    else:
+        access = access_for(host, password, everyone)
     running = running_instance()
     if running is not None:
         print(f"The studio is already running: {running.url}", flush=True)
@@ -66,7 +77,7 @@ def serve(
     from studio.shell import Shell
 
     key = new_key()
-    shell = Shell(backend=backend or installed_backend(), host=host, key=key)
+    shell = Shell(backend=backend or installed_backend(), host=host, key=key, access=access)
     stop = threading.Event()
     _stop_on_signals(stop)
     try:
@@ -141,6 +152,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="port to listen on; the next free one if it is taken (%(default)s)",
     )
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (%(default)s: this machine only)")
+    parser.add_argument("--password", help="ask for this word, and keep what visitors have apart")
+    parser.add_argument("--open-to-everyone", action="store_true", help="let others in without a password")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
     parser.add_argument("--window", action="store_true", help="open the page in a window of its own")
     return parser
@@ -151,7 +164,14 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        return serve(args.port, args.host, open_browser=not args.no_browser, window=args.window)
+        return serve(
+            args.port,
+            args.host,
+            open_browser=not args.no_browser,
+            window=args.window,
+            password=args.password,
+            everyone=args.open_to_everyone,
+        )
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -24,10 +24,11 @@ from studio.draft import FieldError, edit_prompt, parse_scene, settings_from
 from studio.drafts import DraftBook
 from studio.formats import FORMATS
 from studio.gallery_desk import GalleryDesk
-from studio.jobs import JobQueue, JobState
+from studio.jobs import JobState
 from studio.library import Library, preset_title, spoken
 from studio.queue_desk import QueueDesk
 from studio.scene_desk import SceneDesk
+from studio.visitor_queue import RenderQueue
 from studio.workshop import Workshop
 
 Json = dict[str, Any]
@@ -46,7 +47,7 @@ class Desk:
     def __init__(
         self,
         *,
-        queue: JobQueue,
+        queue: RenderQueue,
         library: Library,
         pictures: PictureStore,
         drafts: DraftBook,

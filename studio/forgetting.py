@@ -26,23 +26,39 @@ from engine.sources import load_source
 from studio import view
 from studio.cast_edits import subject_of
 from studio.draft import parse_scene
-from studio.jobs import JobQueue, JobState
+from studio.home import Home, personal_home
+from studio.jobs import JobState
 from studio.library import Library
 from studio.scene_desk import text_of
 from studio.traces import Traces, find_traces, shows, without
+from studio.visitor_queue import RenderQueue
 
 Json = dict[str, Any]
 
-_NAMELESS = ("conditioning", "exports", "stills", "editing")
+_NAMELESS = ("conditioning", "stills")
 """Caches whose files do not tell whose they are: they go whole, for they can be made again."""
+_EDITING = "editing"
+"""As these, but other visitors of a shared studio may be at work there."""
 
 
 class Forgetting:
-    """Answers `forget_look` (what is kept of a person of the scene) and `forget` (delete it)."""
+    """Answers `forget_look` (what is kept of a person of the scene) and `forget` (delete it), in one `home`.
+
+    `alone`: nobody else uses this studio, so that no cache has to be spared.
+    """
 
     def __init__(
-        self, *, pictures: PictureStore, library: Library, queue: JobQueue, show: Callable[[Scene, str], Json]
+        self,
+        *,
+        pictures: PictureStore,
+        library: Library,
+        queue: RenderQueue,
+        show: Callable[[Scene, str], Json],
+        home: Callable[[], Home] = personal_home,
+        alone: bool = True,
     ) -> None:
+        self._home = home
+        self._alone = alone
         self._pictures = pictures
         self._library = library
         self._queue = queue
@@ -55,12 +71,12 @@ class Forgetting:
 
     def _look(self, message: Json) -> Json:
         scene, images = _person(message)
-        traces = find_traces(scene, images, self._queue.jobs(), self._pictures)
+        traces = find_traces(scene, images, self._queue.jobs(), self._pictures, self._home())
         return {"kept": list(_in_words(scene, text_of(message, "subject"), traces)), "clips": len(traces.clips)}
 
     def _forget(self, message: Json) -> Json:
         scene, images = _person(message)
-        traces = find_traces(scene, images, self._queue.jobs(), self._pictures)
+        traces = find_traces(scene, images, self._queue.jobs(), self._pictures, self._home())
         if any(job.state is JobState.running for job in traces.jobs):
             raise InputError("A render of this person is running; cancel it first, then delete.")
         kept = self._do(traces, clips=message.get("clips") is True)
@@ -95,11 +111,12 @@ class Forgetting:
         if traces.jobs:
             self._queue.forget(*(job.id for job in traces.jobs), scrub=True)
         # An earlier file of the queue that was damaged and put aside: nobody can say what is in it.
-        for path in jobs_file().parent.glob(f"{jobs_file().name}.damaged-*"):
+        damaged = jobs_file().parent.glob(f"{jobs_file().name}.damaged-*") if self._alone else ()
+        for path in damaged:
             with writing(path):
                 path.unlink(missing_ok=True)
         ids = traces.pictures | traces.masks
-        _clear_caches(ids)
+        _clear_caches(ids, [self._home().exports, *([cache_dir() / _EDITING] if self._alone else [])])
         for picture in ids:
             self._pictures.remove(picture)
         return f"{kept} clips of other formats keep the pictures inside them; delete them yourself." if kept else ""
@@ -178,15 +195,16 @@ def _strip(path: Path, pictures: frozenset[str]) -> bool:
     return True
 
 
-def _clear_caches(ids: frozenset[str]) -> None:
-    """Delete what caches hold of pictures: files that bear their names, and all where names tell nothing."""
+def _clear_caches(ids: frozenset[str], folders: list[Path]) -> None:
+    """Delete what caches hold of pictures: files that bear their names, and all (as in `folders`) where names tell
+    nothing."""
     cache = cache_dir()
     for picture in ids:
         forget_cut(picture)
     with writing(cache):
-        for name in _NAMELESS:
-            if (cache / name).is_dir():
-                shutil.rmtree(cache / name)
+        for folder in [*(cache / name for name in _NAMELESS), *folders]:
+            if folder.is_dir():
+                shutil.rmtree(folder)
         if cache.is_dir():
             for path in cache.rglob("*"):
                 if path.is_file() and any(picture in path.name for picture in ids):

@@ -24,8 +24,8 @@ from studio.clip_notes import MAX_TITLE_CHARS, ClipNotes
 from studio.clip_shelf import ClipEntry, ClipShelf
 from studio.formats import FORMATS, save_as
 from studio.gallery_view import download_name, dressed, gallery_view, swap_choice, title_of
-from studio.jobs import JobQueue
 from studio.put_aside import PutAside
+from studio.visitor_queue import RenderQueue
 from studio.workshop import Report, Workshop
 
 Json = dict[str, Any]
@@ -49,7 +49,7 @@ class GalleryDesk:
         notes: ClipNotes,
         workshop: Workshop,
         pictures: PictureStore,
-        queue: JobQueue,
+        queue: RenderQueue,
         missing_weights: Callable[[str], str | None],
         open_source: Callable[[Source, str], Json],
         marked: Callable[[], bool],

@@ -45,6 +45,10 @@ FORMS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE notes (name TEXT PRIMARY KEY)",
     ),
     ("ALTER TABLE jobs ADD COLUMN batch TEXT NOT NULL DEFAULT ''",),
+    (
+        "ALTER TABLE jobs ADD COLUMN visitor TEXT NOT NULL DEFAULT ''",
+        "CREATE TABLE turns (visitor TEXT PRIMARY KEY, turn INTEGER NOT NULL)",
+    ),
 )
 """What makes each form of the file out of the one before it; the file's `user_version` counts how many it has had."""
 

@@ -15,16 +15,16 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from engine.codec import from_json, to_json
 from engine.errors import InputError, UserError
-from engine.events import Preview, Progress
 from engine.request import Clip, RenderRequest
+from studio.job import Heart, Job, JobState, Wish
 from studio.job_file import JobFile
+
+__all__ = ["Heart", "Job", "JobState", "JobStore", "Wish"]
 
 KEPT_FINAL_JOBS = 60
 """How many finished, failed and cancelled jobs are remembered; older ones are forgotten, their clips stay."""
@@ -43,71 +43,6 @@ _STARTED_ALREADY = (
     "This render has begun meanwhile, so it was not changed; render again to queue the change as a new one."
 )
 _GONE = "This render is no longer in the queue; look at the list again."
-
-
-class JobState(StrEnum):
-    """Where a job stands; the last three are final."""
-
-    waiting = "waiting"
-    running = "running"
-    done = "done"
-    cancelled = "cancelled"
-    failed = "failed"
-
-
-class Wish(StrEnum):
-    """What was asked of a running job, perhaps by another process than the one that renders it."""
-
-    go_on = ""
-    stop = "stop"  # its steps are kept, it can go on later
-    drop = "drop"  # nothing is kept
-
-
-FINAL_STATES = frozenset({JobState.done, JobState.cancelled, JobState.failed})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A snapshot of one render in the queue.
-
-    `error` is a sentence for the user, `log` what a report needs; `step` the last one known to be saved; `holder` who
-    renders it; `batch` the same word for variations that were asked for together, "" for a single one. `submitted`,
-    `started`, `ended`: seconds since 1970, for showing only. A final job has no `preview`. `notice`: what the user
-    should know of a render that goes on all the same.
-    """
-
-    id: str
-    title: str
-    request: RenderRequest
-    state: JobState = JobState.waiting
-    progress: Progress | None = None
-    preview: Preview | None = None
-    notice: str = ""
-    error: str | None = None
-    log: str | None = None
-    clip: Clip | None = None
-    step: int = 0
-    holder: str = ""
-    out: Path | None = None
-    wish: Wish = Wish.go_on
-    submitted: float = 0.0
-    started: float | None = None
-    ended: float | None = None
-    batch: str = ""
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing about this job will change by itself any more."""
-        return self.state in FINAL_STATES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heart:
-    """A running job's holder and how often its heart has beaten."""
-
-    job_id: str
-    holder: str
-    beats: int
 
 
 class JobStore:
@@ -167,25 +102,25 @@ class JobStore:
 
     # -- what the user does --------------------------------------------------------------------------------------------
 
-    def add(self, request: RenderRequest, title: str) -> str:
+    def add(self, request: RenderRequest, title: str, visitor: str = "") -> str:
         """Put a request at the end of the queue; return the new job's id. It is on disk when this returns."""
-        return self.add_all((request,), title)[0]
+        return self.add_all((request,), title, visitor)[0]
 
-    def add_all(self, requests: Sequence[RenderRequest], title: str) -> tuple[str, ...]:
+    def add_all(self, requests: Sequence[RenderRequest], title: str, visitor: str = "") -> tuple[str, ...]:
         """Put requests at the end of the queue, all or none, several as one batch; return the new jobs' ids."""
         ids = tuple(secrets.token_hex(6) for _ in requests)
         batch = secrets.token_hex(6) if len(ids) > 1 else ""
         with self._writing() as write:
             for job_id, request in zip(ids, requests, strict=True):
                 write(
-                    "INSERT INTO jobs (id, place, title, request, state, submitted, batch) "
-                    "VALUES (?, (SELECT coalesce(max(place), 0) + 1 FROM jobs), ?, ?, 'waiting', ?, ?)",
-                    (job_id, title, _text(request), time.time(), batch),
+                    "INSERT INTO jobs (id, place, title, request, state, submitted, batch, visitor) "
+                    "VALUES (?, (SELECT coalesce(max(place), 0) + 1 FROM jobs), ?, ?, 'waiting', ?, ?, ?)",
+                    (job_id, title, _text(request), time.time(), batch, visitor),
                 )
             write(
                 "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('done', 'failed', 'cancelled') "
-                "ORDER BY ended DESC, place DESC LIMIT -1 OFFSET ?)",
-                (KEPT_FINAL_JOBS,),
+                "AND visitor = ? ORDER BY ended DESC, place DESC LIMIT -1 OFFSET ?)",
+                (visitor, KEPT_FINAL_JOBS),
             )
         return ids
 
@@ -206,9 +141,13 @@ class JobStore:
             write("INSERT OR IGNORE INTO notes VALUES ('paused')" if paused else "DELETE FROM notes")
 
     def move(self, job_id: str, by: int) -> None:
-        """Move a waiting job `by` places among the waiting ones, -1 = one up; at either end it stays."""
+        """Move a waiting job `by` places among its visitor's waiting ones, -1 = one up; at either end it stays."""
         with self._writing() as write:
-            rows = list(write("SELECT id, place FROM jobs WHERE state = 'waiting' ORDER BY place, submitted, id"))
+            waiting = (
+                "SELECT id, place FROM jobs WHERE state = 'waiting' "
+                "AND visitor = (SELECT visitor FROM jobs WHERE id = ?) ORDER BY place, submitted, id"
+            )
+            rows = list(write(waiting, (job_id,)))
             ids = [str(row["id"]) for row in rows]
             if job_id not in ids:
                 raise InputError(_STARTED_ALREADY if self._has(job_id) else _GONE)
@@ -250,6 +189,16 @@ class JobStore:
                 if not write("DELETE FROM jobs WHERE id = ? AND state != 'running'", (job_id,)).rowcount:
                     raise InputError("This render is running; cancel it first." if self._has(job_id) else _GONE)
 
+    def forget_visitor(self, visitor: str) -> bool:
+        """Remove every job of a visitor who is gone, unless one of them waits or runs; return whether it was done."""
+        with self._writing() as write:
+            live = "SELECT 1 FROM jobs WHERE visitor = ? AND state IN ('waiting', 'running')"
+            if write(live, (visitor,)).fetchone():
+                return False
+            write("DELETE FROM jobs WHERE visitor = ?", (visitor,))
+            write("DELETE FROM turns WHERE visitor = ?", (visitor,))
+            return True
+
     def scrub(self) -> None:
         """Leave nothing of jobs that were removed in the file."""
         with self._lock:
@@ -258,7 +207,8 @@ class JobStore:
     # -- what its holder does ------------------------------------------------------------------------------------------
 
     def claim(self, holder: str, out_for: Callable[[Job, frozenset[str]], Path]) -> Job | None:
-        """Take the first waiting job, unless the queue is paused; None if there is none.
+        """Take the first waiting job of whoever had a turn longest ago; None if there is none or the queue is
+        paused.
 
         `out_for(job, taken)` names the file its clip will have, none of `taken`. A job that was begun before keeps the
         name it had, so that a clip which was finished in the last moment before a kill is found.
@@ -266,9 +216,16 @@ class JobStore:
         with self._writing() as write:
             if self.paused():
                 return None
-            job = next((job for job in self.jobs() if job.state is JobState.waiting), None)
-            if job is None:
+            waiting = [job for job in self.jobs() if job.state is JobState.waiting]
+            if not waiting:
                 return None
+            turns = {str(row["visitor"]): int(row["turn"]) for row in write("SELECT visitor, turn FROM turns")}
+            job = min(waiting, key=lambda one: turns.get(one.visitor, 0))  # the first of several equal ones
+            write(
+                "INSERT INTO turns VALUES (?, (SELECT coalesce(max(turn), 0) + 1 FROM turns)) "
+                "ON CONFLICT (visitor) DO UPDATE SET turn = excluded.turn",
+                (job.visitor,),
+            )
             taken = frozenset(str(row["out"]) for row in write("SELECT out FROM jobs WHERE out IS NOT NULL"))
             out = job.out or out_for(job, taken)
             write(
@@ -385,4 +342,5 @@ def _job(row: sqlite3.Row, request: RenderRequest) -> Job:
         started=row["started"],
         ended=row["ended"],
         batch=row["batch"],
+        visitor=row["visitor"],
     )

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 
 from engine import __version__
@@ -22,7 +23,7 @@ from engine.request import Clip, RenderRequest
 from studio.job_files import clear_unfinished, drop_unfinished, finished_clip, name_for, unfinished_file
 from studio.job_store import PROGRAM_FAULT, Job, JobState, JobStore, Wish
 from studio.lease import Watch, new_holder
-from studio.running import RenderEngine, Running, with_progress
+from studio.running import JobPlaces, RenderEngine, Running, with_progress
 
 __all__ = ["Job", "JobQueue", "JobState", "RenderEngine"]
 
@@ -35,7 +36,10 @@ _PAUSES_S = (5.0, 15.0, 30.0, 60.0)
 
 
 class JobQueue:
-    """The jobs of a store, worked off one after another by a thread of this process, which calls `make_engine`."""
+    """The jobs of a store, worked off one after another by a thread of this process, which calls `make_engine`.
+
+    `places_of` says where a visitor's pictures and clips lie; without it they all lie in `pictures` and `clips`.
+    """
 
     def __init__(
         self,
@@ -43,10 +47,10 @@ class JobQueue:
         pictures: PictureStore,
         clips: Callable[[], Path],
         store: JobStore,
+        places_of: Callable[[str], JobPlaces] | None = None,
     ) -> None:
         self._make_engine = make_engine
-        self._pictures = pictures
-        self._clips = clips
+        self._places_of = places_of or partial(_anywhere, JobPlaces(pictures=pictures, clips=clips))
         self._store = store
         self._engine: RenderEngine | None = None
         self._holder = new_holder()
@@ -69,6 +73,11 @@ class JobQueue:
     def version(self) -> int:
         """Grows with every change of any job."""
         return self._version
+
+    @property
+    def holdable(self) -> bool:
+        """Whether whoever asks may hold the queue."""
+        return True
 
     @property
     def paused(self) -> bool:
@@ -99,10 +108,10 @@ class JobQueue:
 
     # -- what the user does; all raise `OutputError` where the queue cannot be written ---------------------------------
 
-    def submit(self, request: RenderRequest, title: str, *variations: RenderRequest) -> Job:
+    def submit(self, request: RenderRequest, title: str, *variations: RenderRequest, visitor: str = "") -> Job:
         """Put a request at the end of the queue, variations behind it as one batch; all are on disk when it returns."""
         self._check_open()
-        ids = self._store.add_all((request, *variations), title)
+        ids = self._store.add_all((request, *variations), title, visitor)
         self.start()
         return self._after(ids[0])
 
@@ -144,8 +153,14 @@ class JobQueue:
             self._store.scrub()
         self._refresh()
 
+    def forget_visitor(self, visitor: str) -> bool:
+        """Remove every job of a visitor who is gone; False, and nothing is done, where one of them waits or runs."""
+        forgotten = self._store.forget_visitor(visitor)
+        self._refresh()
+        return forgotten
+
     def move(self, job_id: str, by: int) -> None:
-        """Move a waiting job `by` places among the waiting ones, -1 = one up."""
+        """Move a waiting job `by` places among its visitor's waiting ones, -1 = one up."""
         self._store.move(job_id, by)
         self._refresh()
 
@@ -257,7 +272,10 @@ class JobQueue:
             self.wait(seen, _IDLE_S)
 
     def _claim(self) -> Running | None:
-        job = self._store.claim(self._holder, lambda job, taken: name_for(job, self._clips(), taken))
+        def out_for(job: Job, taken: frozenset[str]) -> Path:
+            return name_for(job, self._places_of(job.visitor).clips(), taken)
+
+        job = self._store.claim(self._holder, out_for)
         if job is None:
             return None
         running = Running(job)
@@ -281,7 +299,8 @@ class JobQueue:
             self._engine = self._make_engine()
         running.token.raise_if_cancelled()
         resume = unfinished_file(job.id)
-        for event in self._engine.render(job.request, self._pictures, running.token, job.out, resume=resume):
+        pictures = self._places_of(job.visitor).pictures
+        for event in self._engine.render(job.request, pictures, running.token, job.out, resume=resume):
             match event:
                 case Progress():
                     self._show(running, progress=event)
@@ -400,3 +419,7 @@ class JobQueue:
     def _touch(self) -> None:
         self._version += 1
         self._changed.notify_all()
+
+
+def _anywhere(places: JobPlaces, _visitor: str) -> JobPlaces:
+    return places

@@ -6,10 +6,12 @@ Reads folders, remembers what it read as long as the files stay the same, and su
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import InputError, UserError
+from engine.paths import presets_dir
 from engine.pictures import PictureStore
 from engine.scene import Reference, Scene
 from engine.sources import Source, load_source, preset_folders
@@ -42,16 +44,25 @@ class _Stamp:
 
 
 class Library:
-    """Presets. Safe to ask from several threads: what it remembers is replaced whole, never changed."""
+    """Presets. Safe to ask from several threads: what it remembers is replaced whole, never changed.
 
-    def __init__(self, pictures: PictureStore) -> None:
+    `own` is the folder of the user's own presets.
+    """
+
+    def __init__(self, pictures: PictureStore, own: Callable[[], Path] = presets_dir) -> None:
         self._pictures = pictures
+        self._own = own
         self._presets: dict[Path, tuple[_Stamp, PresetEntry]] = {}
+
+    @property
+    def own(self) -> Path:
+        """The folder of the user's own presets; it need not exist."""
+        return self._own()
 
     def presets(self) -> list[PresetEntry]:
         """Return all presets by name, built-in and the user's own."""
         known: dict[Path, tuple[_Stamp, PresetEntry]] = {}
-        for name, path in preset_folders().items():
+        for name, path in preset_folders(self.own).items():
             stamp = _newest(path)
             old = self._presets.get(path)
             known[path] = old if old and old[0] == stamp else (stamp, self._read_preset(name, path))
@@ -64,7 +75,7 @@ class Library:
         Raises:
             InputError: there is none of that name, or it cannot be read.
         """
-        path = preset_folders().get(name)
+        path = preset_folders(self.own).get(name)
         if path is None:
             raise InputError("This preset is no longer there; reload the page to see which ones are.")
         return load_source(str(path), self._pictures)
@@ -74,7 +85,11 @@ class Library:
             source = load_source(str(path), self._pictures)
         except UserError as error:
             return PresetEntry(
-                name=name, title=spoken(path.name), about="cannot be read", error=str(error), own=is_own_preset(path)
+                name=name,
+                title=spoken(path.name),
+                about="cannot be read",
+                error=str(error),
+                own=is_own_preset(path, self.own),
             )
         scene = source.scene
         labels = [reference.label for reference in scene.references()]
@@ -85,7 +100,7 @@ class Library:
             pictures=_mosaic(scene),
             kind=kind_of(scene),
             words=" ".join([source.title, scene.prompt[:2000], *labels]),
-            own=is_own_preset(path),
+            own=is_own_preset(path, self.own),
         )
 
 

@@ -59,6 +59,11 @@ class ModelsDesk:
             "models_stop": self._stop,
         }
 
+    @property
+    def local(self) -> bool:
+        """Whether the page runs on this machine, for its owner alone."""
+        return self._local
+
     def close(self) -> None:
         """Stop everything under way; what has arrived stays."""
         with self._guard:

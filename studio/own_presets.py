@@ -40,8 +40,12 @@ def part_of(scene: Scene, what: str) -> Scene:
     return part
 
 
-def save_preset(scene: Scene, pictures: PictureStore, title: str, *, replace: bool = False) -> str | None:
+def save_preset(
+    scene: Scene, pictures: PictureStore, title: str, *, replace: bool = False, presets: Path | None = None
+) -> str | None:
     """Write a preset of this title and return its name; None if there is one already and it is not to be replaced.
+
+    `presets` is the folder of the user's own, here and below; without it `presets_dir()`.
 
     Raises:
         InputError: the title can be no name.
@@ -51,30 +55,32 @@ def save_preset(scene: Scene, pictures: PictureStore, title: str, *, replace: bo
     title = " ".join(title.split())
     if not title or len(title) > _MAX_NAME_CHARS:
         raise InputError(f"Give the preset a name of up to {_MAX_NAME_CHARS} characters.")
-    folder = presets_dir() / folder_name(title)
+    folder = (presets or presets_dir()) / folder_name(title)
     if folder.exists() and not replace:
         return None
     write_sample_folder(scene, pictures, folder, title=title)
     return folder.name
 
 
-def delete_preset(name: str) -> None:
+def delete_preset(name: str, presets: Path | None = None) -> None:
     """Delete one of the user's own presets with its pictures; the picture store and open scenes keep theirs.
 
     Raises:
         InputError: there is none of that name among the user's own.
         OutputError: it cannot be deleted.
     """
-    folder = presets_dir() / name
-    if folder.parent != presets_dir() or name.startswith(".") or not is_own_preset(folder):
+    presets = presets or presets_dir()
+    folder = presets / name
+    if folder.parent != presets or name.startswith(".") or not is_own_preset(folder, presets):
         raise InputError("This preset cannot be deleted: it is not one of yours, or it is gone already.")
     with writing(folder):
         shutil.rmtree(folder)
 
 
-def is_own_preset(folder: Path) -> bool:
+def is_own_preset(folder: Path, presets: Path | None = None) -> bool:
     """Whether a folder is a preset of the user's own, and no link to somewhere else."""
-    return folder.parent == presets_dir() and not folder.is_symlink() and folder.is_dir() and is_sample_folder(folder)
+    own = folder.parent == (presets or presets_dir()) and not folder.is_symlink()
+    return own and folder.is_dir() and is_sample_folder(folder)
 
 
 def folder_name(title: str) -> str:

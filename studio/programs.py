@@ -22,8 +22,9 @@ from engine.shared_file import ENDING, MAX_BYTES
 from engine.sources import Source, load_source
 from studio import view
 from studio.backend import Backend
-from studio.jobs import Job, JobQueue
+from studio.jobs import Job
 from studio.library import Library
+from studio.visitor_queue import RenderQueue
 
 Json = dict[str, Any]
 
@@ -34,7 +35,7 @@ _MAX_CODE_CHARS = MAX_BYTES * 4 // 3 + 100
 class Programs:
     """What programs may ask, with the same queue and presets as the page; every method raises `UserError`s."""
 
-    def __init__(self, *, queue: JobQueue, library: Library, pictures: PictureStore, backend: Backend) -> None:
+    def __init__(self, *, queue: RenderQueue, library: Library, pictures: PictureStore, backend: Backend) -> None:
         self._queue = queue
         self._library = library
         self._pictures = pictures

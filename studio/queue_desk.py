@@ -10,7 +10,8 @@ from engine.errors import InputError
 from engine.request import SEED_RANGE, RenderRequest
 from studio import view
 from studio.draft import FieldError
-from studio.jobs import Job, JobQueue
+from studio.jobs import Job
+from studio.visitor_queue import RenderQueue
 
 Json = dict[str, Any]
 
@@ -36,7 +37,7 @@ def variations(request: RenderRequest, count: int) -> list[RenderRequest]:
 class QueueDesk:
     """Answers messages about jobs. `answers` are for the desk, by the name in the message's `do`."""
 
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self, queue: RenderQueue) -> None:
         self._queue = queue
         self.answers: dict[str, Callable[[Json], Json]] = {
             "cancel": self._cancel,
@@ -70,6 +71,7 @@ class QueueDesk:
             "jobs": [view.job_view(job) for job in [*final[-_MAX_FINAL_SHOWN:], *live[:_MAX_WAITING_SHOWN]]],
             "queue": {
                 "paused": self._queue.paused,
+                "holdable": self._queue.holdable,
                 "trouble": self._queue.trouble,
                 "more": max(0, len(live) - _MAX_WAITING_SHOWN),
             },

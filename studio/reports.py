@@ -20,7 +20,8 @@ from engine.memory.plan import Budget
 from engine.memory.profiles import in_words, plan_for
 from engine.report_bundle import write_report
 from studio import view
-from studio.jobs import Job, JobQueue
+from studio.jobs import Job
+from studio.visitor_queue import RenderQueue
 
 Json = dict[str, Any]
 
@@ -48,7 +49,7 @@ class Reports:
     """Answers `report`: `job` is the id of a render, or nothing; `words` whether prompt and labels may go along."""
 
     def __init__(
-        self, *, queue: JobQueue, exports: Callable[[], Path], examine: Callable[[], Json] = examine_apart
+        self, *, queue: RenderQueue, exports: Callable[[], Path], examine: Callable[[], Json] = examine_apart
     ) -> None:
         self._queue = queue
         self._exports = exports

@@ -11,17 +11,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import InputError, PictureError, UserError
 from engine.files import output_error
@@ -31,7 +27,7 @@ from engine.pictures import PictureStore
 from engine.shared_file import MAX_BYTES as MAX_SHARED_BYTES
 from engine.shared_file import SHARED_ENDINGS
 from studio.clip_pictures import poster, strip, unreadable
-from studio.instance import ANY_HOST, HELLO, hello
+from studio.instance import HELLO, hello
 from studio.models_desk import UPLOAD_BYTES, ModelsDesk
 from studio.thumbnails import thumbnail
 
@@ -69,7 +65,7 @@ def file_name(name: str) -> str | None:
 def routes(
     *,
     key: str,
-    pictures: PictureStore,
+    pictures: Callable[[], PictureStore],
     clips: Callable[[], Path],
     exports: Callable[[], Path],
     read_folder: FolderReader,
@@ -81,6 +77,7 @@ def routes(
 ) -> list[Route]:
     """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in.
 
+    What is asked for pictures, clips and exports answers for whoever sent the request, see `studio.visitors`.
     `receive_picture(data, name)`, `receive_clip(path, name)` and `receive_shared(file, name, keep)` do so for a
     picture, a clip and a shared file, `models` for a file of weights, `ask` for a last message of a closed page.
     """
@@ -91,7 +88,7 @@ def routes(
     def picture(request: Request) -> Response:
         try:
             path = thumbnail(
-                pictures,
+                pictures(),
                 request.path_params["picture"],
                 request.query_params.get("mask"),
                 request.query_params.get("role"),
@@ -104,7 +101,7 @@ def routes(
 
     def view(request: Request) -> Response:
         name = request.path_params["picture"]
-        if name not in pictures:
+        if name not in pictures():
             return _missing()
         # made when the picture was opened for cutting; the name is a digest of the content
         return _file(view_path(name), "image/webp", {"Cache-Control": "private, max-age=31536000, immutable"})
@@ -218,32 +215,6 @@ def routes(
     ]
 
 
-def middleware(host: str) -> list[Middleware]:
-    """Return what guards the whole server: known names only, and no posting from other sites."""
-    if host in ANY_HOST:
-        return [Middleware(SameOrigin)]  # the user opened it to the network, where its names are not known
-    return [
-        Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", host], www_redirect=False),
-        Middleware(SameOrigin),
-    ]
-
-
-class SameOrigin:
-    """Refuses requests that change something when a page of another origin sends them."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-            headers = Headers(scope=scope)
-            origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-                await PlainTextResponse("This request came from another site.", 403)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
 def _missing() -> Response:
     return PlainTextResponse("There is no such file.", 404)
 
@@ -270,8 +241,12 @@ async def _body(request: Request, most_bytes: int) -> bytes | None:
 
 async def _write_body(request: Request, path: Path, most_bytes: int, too_large: str) -> None:
     """Write what is sent to a file, whole or not at all. Raises `InputError` with `too_large`, or `OutputError`."""
-    size = 0
+    size, declared = 0, request.headers.get("content-length", "")
     try:
+        if declared.isdigit() and int(declared[:20]) > most_bytes:  # no disk is filled with what will not be kept
+            async for _part in request.stream():
+                pass
+            raise InputError(too_large)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as out:
             async for part in request.stream():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,14 @@ class RenderEngine(Protocol):
     def render(
         self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path, *, resume: Path
     ) -> Iterator[Event]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPlaces:
+    """Where the pictures of somebody's jobs are read, and the folder their clips go to."""
+
+    pictures: PictureStore
+    clips: Callable[[], Path]
 
 
 class Running:

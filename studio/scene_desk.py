@@ -89,13 +89,14 @@ class SceneDesk:
 
     def _save_preset(self, message: Json) -> Json:
         part = part_of(self._scene(message), text_of(message, "what"))
-        name = save_preset(part, self._pictures, text_of(message, "name"), replace=message.get("replace") is True)
+        replace = message.get("replace") is True
+        name = save_preset(part, self._pictures, text_of(message, "name"), replace=replace, presets=self._library.own)
         if name is None:
             return {"taken": True}
         return {"preset": name, "presets": view.preset_views(self._library.presets())}
 
     def _delete_preset(self, message: Json) -> Json:
-        delete_preset(text_of(message, "preset"))
+        delete_preset(text_of(message, "preset"), self._library.own)
         return {"presets": view.preset_views(self._library.presets())}
 
     def _framing(self, message: Json) -> Json:

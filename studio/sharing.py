@@ -71,7 +71,8 @@ class Sharing:
     def _keep(self, scene: Scene, title: str) -> str:
         with self._keeping:
             for number in range(1, _MOST_NAMES):
-                preset = save_preset(scene, self._pictures, title if number == 1 else f"{title[:74]} {number}")
+                name = title if number == 1 else f"{title[:74]} {number}"
+                preset = save_preset(scene, self._pictures, name, presets=self._library.own)
                 if preset is not None:
                     return preset
         raise InputError("There are many presets of this name already; delete some first.")

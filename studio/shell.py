@@ -4,97 +4,67 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import gradio as gr
 from gradio.events import api
 
 from engine.errors import MachineError, UserError
-from engine.paths import (
-    cache_dir,
-    clip_notes_dir,
-    clips_dir,
-    drafts_dir,
-    jobs_file,
-    notices_file,
-    pictures_dir,
-    preferences_file,
-)
+from engine.paths import clips_dir, jobs_file
 from engine.pictures import PictureStore
+from studio.access import Access, is_loopback
 from studio.backend import Backend
-from studio.clip_notes import ClipNotes
-from studio.costs import cost_answer
-from studio.cutting import Cutting
-from studio.desk import Desk
-from studio.drafts import DraftBook
-from studio.face_finding import FaceFinding
-from studio.forecast import answer_forecast
-from studio.forgetting import Forgetting
+from studio.guards import middleware
+from studio.home import home_of, personal_home
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
-from studio.library import Library
+from studio.limits import Allowance
 from studio.models_desk import ModelsDesk
-from studio.notices import Notices
-from studio.preferences import PreferenceBook
-from studio.programs import Programs
-from studio.reports import Reports
-from studio.routes import middleware, routes
-from studio.scene_desk import SceneDesk
-from studio.sharing import Sharing
+from studio.room import Room
+from studio.routes import routes
+from studio.running import JobPlaces
 from studio.theme import script, style, theme
-from studio.workshop import Workshop
+from studio.visitor_queue import VisitorQueue
+from studio.visitors import OwnRoom, Rooms, Visitors
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _TEMPLATE = '<div class="lx"><p class="quiet">One moment…</p></div>'
 
 
 class Shell:
-    """Everything that lives as long as the server: queue, library, page."""
+    """Everything that lives as long as the server: queue, models, page, and the rooms of whoever uses it."""
 
-    def __init__(self, *, backend: Backend, host: str, key: str) -> None:
+    def __init__(self, *, backend: Backend, host: str, key: str, access: Access | None = None) -> None:
+        """`access`: how the studio is shared; None makes it the owner's alone, as long as it listens on loopback."""
         self._host = host
         self._key = key
-        self._pictures = PictureStore(pictures_dir())
-        self._queue = JobQueue(backend.make_engine, self._pictures, clips_dir, JobStore(jobs_file()))
-        self._workshop = Workshop()
-        self._cutting = Cutting(backend.cutters, self._pictures)
-        self._finding = FaceFinding(backend.face_finder, self._pictures)
-        self._models = ModelsDesk(local=host in _LOOPBACK, module=backend.errands)
-        library, drafts = Library(self._pictures), DraftBook(drafts_dir())
-        scenes = SceneDesk(pictures=self._pictures, library=library, drafts=drafts)
-        self._sharing = Sharing(pictures=self._pictures, library=library, show=scenes.show, exports=exports_dir)
-        forgetting = Forgetting(pictures=self._pictures, library=library, queue=self._queue, show=scenes.show)
-        reports = Reports(queue=self._queue, exports=exports_dir)
-        self._preferences = PreferenceBook(preferences_file())
-        more = {
-            **self._cutting.answers,
-            **self._sharing.answers,
-            **forgetting.answers,
-            **reports.answers,
-            **self._preferences.answers,
-            **self._finding.answers,
-            **self._models.answers,
-            **Notices(notices_file()).answers,
-            "cost": cost_answer,
-            "forecast": answer_forecast,
-        }
-        self._desk = Desk(
-            queue=self._queue,
-            library=library,
-            pictures=self._pictures,
-            drafts=drafts,
-            local=host in _LOOPBACK,
-            missing_weights=backend.missing_weights,
-            clips=clips_dir,
-            exports=exports_dir,
-            notes=ClipNotes(clip_notes_dir()),
-            workshop=self._workshop,
-            marked=lambda: self._preferences.read().mark,
-            more=more,
+        self._backend = backend
+        self._shared = access
+        personal = personal_home()
+        self._queue = JobQueue(
+            backend.make_engine, PictureStore(personal.pictures), clips_dir, JobStore(jobs_file()), _places
         )
-        programs = Programs(queue=self._queue, library=library, pictures=self._pictures, backend=backend)
-        self._blocks = page(self._desk.ask, programs.endpoints)
+        self._models = ModelsDesk(local=access is None and is_loopback(host), module=backend.errands)
+        self._visitors: Visitors | None = None
+        endpoints: Mapping[str, Callable[..., Any]] = {}
+        if access is None:
+            own = self._furnish("", None)
+            endpoints = own.programs.endpoints
+            self._rooms: Rooms = OwnRoom(own)
+        else:
+            self._visitors = Visitors(
+                self._furnish, self._queue.forget_visitor, password=access.password, limits=access.limits
+            )
+            self._rooms = self._visitors
+        self._blocks = page(lambda message: self._rooms.here().ask(message), endpoints)
+
+    def _furnish(self, visitor: str, allowance: Allowance | None) -> Room:
+        return Room(
+            home=lambda: home_of(visitor),
+            queue=VisitorQueue(self._queue, visitor, allowance),
+            backend=self._backend,
+            models=self._models,
+            allowance=allowance,
+        )
 
     def start(self, ports: list[int], base: str) -> str:
         """Listen on the first of `ports` that is still free; return the page's address.
@@ -107,6 +77,8 @@ class Shell:
                 self._launch(port)
             except OSError:
                 continue  # somebody took it between our look and the start
+            if self._shared is not None and self._queue.paused:
+                self._queue.pause(False)  # nobody here could let it go on
             self._queue.start()  # only now: loading a model would keep the page waiting
             return f"{base}:{port}/"
         raise MachineError("Every port nearby was taken while the studio started; start it again with another --port.")
@@ -114,27 +86,26 @@ class Shell:
     def close(self) -> None:
         """Stop what renders, to go on at the next start; wait for the worker, stop the server."""
         self._queue.close()
-        self._workshop.close()
-        self._cutting.close()
-        self._finding.close()
+        self._rooms.close()
         self._models.close()
         self._blocks.close(verbose=False)
 
     def _launch(self, port: int) -> None:
+        here = self._rooms.here
         app_kwargs: dict[str, Any] = {
             "routes": routes(
                 key=self._key,
-                pictures=self._pictures,
-                clips=clips_dir,
-                exports=exports_dir,
-                read_folder=self._desk.read_folder,
-                receive_picture=self._desk.receive_picture,
-                receive_shared=self._sharing.receive,
-                receive_clip=self._desk.receive_clip,
-                ask=self._desk.ask,
+                pictures=lambda: here().pictures,
+                clips=lambda: here().clips(),
+                exports=lambda: here().exports(),
+                read_folder=lambda folder, title: here().read_folder(folder, title),
+                receive_picture=lambda data, name: here().receive_picture(data, name),
+                receive_shared=lambda path, name, keep: here().receive_shared(path, name, keep),
+                receive_clip=lambda path, name: here().receive_clip(path, name),
+                ask=lambda message: here().ask(message),
                 models=self._models,
             ),
-            "middleware": middleware(self._host),
+            "middleware": middleware(self._host, self._visitors, framed=bool(self._shared and self._shared.framed)),
             "openapi_url": None,
         }
         self._blocks.launch(
@@ -157,9 +128,8 @@ class Shell:
         )
 
 
-def exports_dir() -> Path:
-    """Return where clips in other formats are kept until the cache is cleared."""
-    return cache_dir() / "exports"
+def _places(visitor: str) -> JobPlaces:
+    return JobPlaces(pictures=PictureStore(home_of(visitor).pictures), clips=lambda: home_of(visitor).clips)
 
 
 def page(ask: Callable[[Any], dict[str, Any]], endpoints: Mapping[str, Callable[..., Any]]) -> gr.Blocks:

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 from engine.clip import read_recipe
 from engine.errors import UserError
-from engine.paths import clips_dir, drafts_dir, presets_dir
 from engine.pictures import PictureStore, model_picture, picture_id
 from engine.portable import ids_in_recipes
 from engine.recipe import Recipe
@@ -24,6 +23,7 @@ from engine.scene import Reference, Scene
 from engine.sources import load_source
 from studio.cast_edits import remove
 from studio.draft import parse_scene
+from studio.home import Home, personal_home
 from studio.jobs import Job
 from studio.own_presets import is_own_preset
 
@@ -60,14 +60,17 @@ def without(scene: Scene, pictures: frozenset[str]) -> Scene:
     return scene
 
 
-def find_traces(scene: Scene, images: frozenset[str], jobs: tuple[Job, ...], store: PictureStore) -> Traces:
-    """Look through everything that is kept for the pictures `images` of `scene`, the scene on the page.
+def find_traces(
+    scene: Scene, images: frozenset[str], jobs: tuple[Job, ...], store: PictureStore, home: Home | None = None
+) -> Traces:
+    """Look through everything that is kept in `home` for the pictures `images` of `scene`, the scene on the page.
 
     Changes nothing. What cannot be read holds no picture that could be shown, and is passed over.
     """
-    drafts = {path: list(draft_scenes(path)) for path in sorted(drafts_dir().glob("*.json"))}
-    presets = list(_own_presets())
-    recipes = {path: recipe for path in _clips() if (recipe := _recipe(path)) is not None}
+    home = home or personal_home()
+    drafts = {path: list(draft_scenes(path)) for path in sorted(home.drafts.glob("*.json"))}
+    presets = list(_own_presets(home.presets))
+    recipes = {path: recipe for path in _clips(home.clips) if (recipe := _recipe(path)) is not None}
     scenes = [scene, *(one for kept in drafts.values() for one in kept), *(kept for _, kept, _ in presets)]
     scenes += [job.request.scene for job in jobs] + [recipe.request.scene for recipe in recipes.values()]
     settings = {(one.width, one.height): one for one in (recipe.request.settings for recipe in recipes.values())}
@@ -123,11 +126,11 @@ def draft_scenes(path: Path) -> Iterator[Scene]:
             continue
 
 
-def _own_presets() -> Iterator[tuple[Path, Scene, str]]:
-    if not presets_dir().is_dir():
+def _own_presets(presets: Path) -> Iterator[tuple[Path, Scene, str]]:
+    if not presets.is_dir():
         return
-    for folder in sorted(presets_dir().iterdir()):
-        if not is_own_preset(folder):
+    for folder in sorted(presets.iterdir()):
+        if not is_own_preset(folder, presets):
             continue
         with tempfile.TemporaryDirectory(prefix="lumosx-look-") as temporary:  # looking must not bring pictures back
             try:
@@ -137,8 +140,7 @@ def _own_presets() -> Iterator[tuple[Path, Scene, str]]:
         yield folder, source.scene, source.title
 
 
-def _clips() -> list[Path]:
-    folder = clips_dir()
+def _clips(folder: Path) -> list[Path]:
     # Those that were just deleted, too: for a moment they lie in a folder of their own.
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _CLIP_ENDINGS)
 

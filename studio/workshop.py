@@ -110,6 +110,12 @@ class Workshop:
                 self._waiting = [one for one in self._waiting if one[0] != task_id]
                 self._end(task_id, state=TaskState.cancelled)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a task waits or runs."""
+        with self._changed:
+            return any(not task.final for task in self._tasks.values())
+
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop everything and wait for the thread; whether it ended."""
         with self._changed:

@@ -23,6 +23,7 @@ LONG_TEST_GROUPS = ("fuzz", "mutations", "soak")
 """Folders below `tests/` that run by name only."""
 DEFAULT_ROUNDS = {"faults": 3, "fuzz": 2000, "soak": 200}
 """Groups that take `--rounds`, and how many where none are asked for; of fuzz: inputs for each parser."""
+_STUDIO_OPTIONS = ("--port", "--host", "--password", "--open-to-everyone", "--no-browser", "--window")
 NANO_STAGES = ("all", "tokenizer", "vae", "relations", "ablation")
 
 Number = TypeVar("Number", int, float)
@@ -65,10 +66,15 @@ def parse(argv: Sequence[str], prog: str = "launcher.py") -> argparse.Namespace:
     if args.command is None:
         args.port = DEFAULT_PORT if args.port is None else args.port
         args.host = DEFAULT_HOST if args.host is None else args.host
-    elif args.port is not None or args.host is not None or args.no_browser or args.window:
-        parser.error(
-            f"--port, --host, --no-browser and --window start the studio and cannot stand before “{args.command}”"
-        )
+    elif (
+        args.port is not None
+        or args.host is not None
+        or args.password is not None
+        or args.open_to_everyone
+        or args.no_browser
+        or args.window
+    ):
+        parser.error(f"{listed(_STUDIO_OPTIONS)} start the studio and cannot stand before “{args.command}”")
     if args.command == "render" and args.out is None and not args.dry_run:
         parser.error("--out is missing: the name of the clip, as in --out clip.mp4")
     if args.command == "render" and args.seeds is not None and (args.seed is not None or len(set(args.seeds)) < 2):
@@ -100,6 +106,10 @@ def _add_studio_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--host", type=_text, metavar="H", help=f"address to listen on (default {DEFAULT_HOST}, this machine only)"
     )
+    group.add_argument(
+        "--password", type=_text, metavar="WORD", help="ask for this word, and keep what visitors have apart"
+    )
+    group.add_argument("--open-to-everyone", action="store_true", help="let others in without a password")
     group.add_argument("--no-browser", action="store_true", help="do not open the browser")
     group.add_argument("--window", action="store_true", help="open the studio in a window of its own")
 
@@ -199,6 +209,11 @@ def _export(commands: _Commands[_Parser]) -> None:
         action="store_true",
         help="put whole photographs and their masks into the file, not only what the scene shows of them",
     )
+
+
+def _space(commands: _Commands[_Parser]) -> None:
+    parser = _add(commands, "space", "write the program as a folder for a Hugging Face Space; nothing is sent")
+    parser.add_argument("folder", type=_path, metavar="FOLDER", help="empty folder, or a clone of the Space")
 
 
 def _parity(commands: _Commands[_Parser]) -> None:
@@ -328,6 +343,7 @@ _COMMANDS: tuple[Callable[[_Commands[_Parser]], None], ...] = (
     _setup,
     _render,
     _export,
+    _space,
     _parity,
     _weights,
     _nano,

@@ -225,6 +225,7 @@ function queuePart(ask, openJob, onChanging, onReport) {
     // jobs: those that ended in the order of their end, then the others in the order of the queue
     show(jobs, standing) {
       paused = standing.paused;
+    pause.hidden = !standing.holdable;
       const live = jobs.filter((job) => job.state === "running" || job.state === "waiting");
       const open = jobs.filter((job) => job.state === "failed" || (job.state === "cancelled" && job.saved_step)).reverse();
       const ended = jobs.filter((job) => !live.includes(job) && !open.includes(job)).reverse();

@@ -111,4 +111,9 @@ if __name__ == "__main__":
         face_finder=finder,
         errands="tests.small_errand",
     )
-    sys.exit(serve(options.port, options.host, not options.no_browser, options.window, backend=tiny))
+    sys.exit(
+        serve(
+            options.port, options.host, not options.no_browser, options.window,
+            backend=tiny, password=options.password, everyone=options.open_to_everyone,
+        )
+    )  # fmt: skip

@@ -135,7 +135,8 @@ def test_rounds_are_for_the_groups_that_go_in_rounds() -> None:
         ("--port 99999", "--port has to be between 1 and 65535, not 99999."),
         (
             "--port 1 doctor",
-            "--port, --host, --no-browser and --window start the studio and cannot stand before “doctor”.",
+            "--port, --host, --password, --open-to-everyone, --no-browser and --window start the studio and cannot "
+            "stand before “doctor”.",
         ),
         ("doctor -- x", "Only “test” takes further arguments behind --."),
     ],

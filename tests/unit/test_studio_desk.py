@@ -213,7 +213,7 @@ def test_the_queue_can_be_held_put_in_order_changed_and_tidied(stand: _Stand, sc
     assert shown() == ["two", "three", "one, changed"]
     assert "no longer" in stand.ask(do="queue_forget", job="unknown")["error"]
     look = stand.ask(do="look")
-    assert look["queue"] == {"paused": True, "trouble": "", "more": 0}
+    assert look["queue"] == {"paused": True, "holdable": True, "trouble": "", "more": 0}
     assert [job["state"] for job in look["jobs"]] == ["cancelled", "waiting", "waiting"]
     assert look["jobs"][0]["picture"]["url"].startswith("studio/picture/")
     assert stand.ask(do="queue_forget", job=ids[1]) == {}

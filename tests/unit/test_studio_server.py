@@ -17,9 +17,10 @@ from starlette.testclient import TestClient
 from engine.clip import ClipWriter
 from engine.errors import InputError
 from engine.pictures import PictureStore
+from studio.guards import middleware
 from studio.instance import HELLO
 from studio.models_desk import ModelsDesk
-from studio.routes import file_name, inside, middleware, routes
+from studio.routes import file_name, inside, routes
 from tests.unit.small_recipe import small_recipe
 
 KEY = "a-key"
@@ -37,7 +38,7 @@ class _Site:
         app = Starlette(
             routes=list(
                 routes(
-                    key=KEY, pictures=self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
+                    key=KEY, pictures=lambda: self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
                     read_folder=self._read, receive_picture=self._picture, receive_clip=self._clip,
                     receive_shared=self._shared, ask=self._ask, models=ModelsDesk(local=True),
                 )
@@ -256,3 +257,36 @@ def test_posters_and_strips_come_small_and_a_broken_clip_has_a_stand_in(site: _S
     assert (broken.status_code, broken.headers["cache-control"]) == (200, "no-store")
     for path in ("poster/gone.mp4", "strip/gone.mp4", "poster/two.mp4?frame=-1", "poster/..%2Fsecret.mp4"):
         assert site.client.get(f"/studio/{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "file=/etc/passwd",
+        "upload",
+        "proxy=http://127.0.0.1/",
+        "stream/a/1/2/playlist.m3u8",
+        "runs",
+        "vibe-code",
+        "run/x",
+    ],
+)
+def test_doors_of_gradio_that_nobody_needs_are_shut(site: _Site, path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = site.client.request(method, f"/gradio_api/{path}")
+        assert (answer.status_code, answer.text) == (404, "There is no such page.")
+    assert site.client.get("/gradio_api/queue/data").text == "Not Found"  # programs may come as far as Gradio
+
+
+def test_what_another_site_loads_from_here_is_refused_and_a_link_is_followed(site: _Site) -> None:
+    for site_of, mode, status in (
+        ("cross-site", "no-cors", 403),
+        ("same-site", "cors", 403),
+        ("cross-site", "navigate", 200),
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+    ):
+        headers = {"Sec-Fetch-Site": site_of, "Sec-Fetch-Mode": mode}
+        assert site.client.get("/studio/clip/one.mp4", headers=headers).status_code == status
+    posted = site.client.post("/studio/draft", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})
+    assert posted.status_code == 403
