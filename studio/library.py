@@ -13,6 +13,7 @@ from engine.errors import InputError, UserError
 from engine.pictures import PictureStore
 from engine.scene import Reference, Scene
 from engine.sources import Source, load_source, preset_folders
+from studio.languages import heard, language_now, say, say_count
 from studio.own_presets import is_own_preset
 
 _MOSAIC = 4
@@ -39,6 +40,7 @@ class PresetEntry:
 class _Stamp:
     time_ns: int
     size_bytes: int
+    language: str
 
 
 class Library:
@@ -66,7 +68,7 @@ class Library:
         """
         path = preset_folders().get(name)
         if path is None:
-            raise InputError("This preset is no longer there; reload the page to see which ones are.")
+            raise InputError(say("preset_gone"))
         return load_source(str(path), self._pictures)
 
     def _read_preset(self, name: str, path: Path) -> PresetEntry:
@@ -74,7 +76,11 @@ class Library:
             source = load_source(str(path), self._pictures)
         except UserError as error:
             return PresetEntry(
-                name=name, title=spoken(path.name), about="cannot be read", error=str(error), own=is_own_preset(path)
+                name=name,
+                title=spoken(path.name),
+                about=say("preset_unreadable"),
+                error=heard(str(error)),
+                own=is_own_preset(path),
             )
         scene = source.scene
         labels = [reference.label for reference in scene.references()]
@@ -111,17 +117,15 @@ def spoken(folder_name: str) -> str:
 def about(scene: Scene) -> str:
     """Return what is in a scene in a few words."""
     attributes = sum(len(subject.attributes) for subject in scene.subjects)
-    parts = [
-        _count(len(scene.subjects), "subject", "subjects"),
-        _count(attributes, "attribute", "attributes"),
-        _count(len(scene.objects), "object", "objects"),
-        "background" if scene.background else "",
-    ]
-    return ", ".join(part for part in parts if part) or "words only"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return "" if not number else f"{number} {one if number == 1 else many}"
+    counts = {
+        "about_subjects": len(scene.subjects),
+        "about_attributes": attributes,
+        "about_objects": len(scene.objects),
+    }
+    parts = [say_count(key, count) for key, count in counts.items() if count]
+    if scene.background:
+        parts.append(say("about_background"))
+    return say("list_comma").join(parts) or say("about_words")
 
 
 def _mosaic(scene: Scene) -> tuple[Reference, ...]:
@@ -143,4 +147,4 @@ def _newest(folder: Path) -> _Stamp:
             continue
         times.append(status.st_mtime_ns)
         size += status.st_size
-    return _Stamp(max(times), size)
+    return _Stamp(max(times), size, language_now())

@@ -33,6 +33,7 @@ from studio.forecast import answer_forecast
 from studio.forgetting import Forgetting
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
+from studio.languages import say
 from studio.library import Library
 from studio.models_desk import ModelsDesk
 from studio.notices import Notices
@@ -46,7 +47,7 @@ from studio.theme import script, style, theme
 from studio.workshop import Workshop
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_TEMPLATE = '<div class="lx"><p class="quiet">One moment…</p></div>'
+_TEMPLATE = f'<div class="lx"><p class="quiet">{say("page_moment")}</p></div>'
 
 
 class Shell:
@@ -91,6 +92,7 @@ class Shell:
             notes=ClipNotes(clip_notes_dir()),
             workshop=self._workshop,
             marked=lambda: self._preferences.read().mark,
+            language=lambda: self._preferences.read().language,
             more=more,
         )
         programs = Programs(queue=self._queue, library=library, pictures=self._pictures, backend=backend)
