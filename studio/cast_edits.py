@@ -15,6 +15,7 @@ from pathlib import PurePath
 from engine.errors import InputError
 from engine.scene import PromptSpan, Reference, Role, Scene, Subject
 from engine.scene_file import with_references
+from studio.languages import say
 from studio.places import owner_of, places, proposed, reference_of, splice
 
 MAX_SUBJECTS = 12
@@ -123,7 +124,7 @@ def rename(scene: Scene, reference: str, label: str) -> Scene:
     known = reference_of(scene, reference)
     label = " ".join(label.split())
     if len(label) > 200:
-        raise InputError("A label of more than 200 characters is no label; shorten it.")
+        raise InputError(say("label_too_long"))
     found = places(scene, known) if not scene.spans_of(reference) else []
     renamed = with_references(scene, lambda one: dataclasses.replace(one, label=label) if one.id == reference else one)
     if not label or proposed(scene.prompt, label):
@@ -203,7 +204,7 @@ def move(scene: Scene, reference: str, owner: str, before: str | None = None) ->
     """
     known = reference_of(scene, reference)
     if known.role not in (Role.attribute, Role.object):
-        raise InputError("Only clothes and things can change their owner.")
+        raise InputError(say("move_only_things"))
     spans, unbound = scene.spans, scene.unbound
     scene = remove(scene, reference)
     if owner == "objects":
@@ -225,7 +226,7 @@ def swap(scene: Scene, first: str, second: str) -> Scene:
     """
     one, two = reference_of(scene, first), reference_of(scene, second)
     if not {one.role, two.role} <= {Role.attribute, Role.object} or first == second:
-        raise InputError("Only two different clothes or things can be exchanged.")
+        raise InputError(say("swap_only_things"))
     table = {first: dataclasses.replace(two, role=one.role), second: dataclasses.replace(one, role=two.role)}
     swapped = with_references(scene, lambda reference: table.get(reference.id, reference))
     here, there = places(scene, one), places(scene, two)
@@ -259,7 +260,7 @@ def subject_of(scene: Scene, identifier: str) -> Subject:
     """Return a subject by its id; `InputError` if the scene has none."""
     known = next((one for one in scene.subjects if one.id == identifier), None)
     if known is None:
-        raise InputError("This person is no longer in the scene; undo, or add them again.")
+        raise InputError(say("person_gone"))
     return known
 
 
@@ -344,7 +345,7 @@ def _renamed(other: Scene, scene: Scene) -> Scene:
 
 def _checked(scene: Scene) -> Scene:
     if len(scene.references()) > MAX_REFERENCES:
-        raise InputError(f"A scene holds {MAX_REFERENCES} pictures at most; remove some first.")
+        raise InputError(say("scene_most_pictures", most=MAX_REFERENCES))
     if len(scene.subjects) > MAX_SUBJECTS:
-        raise InputError(f"A scene holds {MAX_SUBJECTS} people at most; remove one first.")
+        raise InputError(say("scene_most_people", most=MAX_SUBJECTS))
     return scene

@@ -13,14 +13,13 @@ from typing import Any, cast
 
 from engine.errors import InputError
 from engine.recipe import MAX_EDITS, Edited, Recipe
+from studio.languages import say
 
 SPEED_RANGE = (0.1, 10.0)
 TIMES_RANGE = (1, 50)
 MAX_JOINED = 20
 MAX_FRAMES = 3000
 """Longest clip that an edit makes: two minutes at 24 frames a second."""
-
-_OLD_PAGE = "The page sent an incomplete message; reload it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +50,15 @@ class ClipEdit:
 
     def __post_init__(self) -> None:
         if self.start < 0 or (self.end is not None and self.end <= self.start):
-            raise InputError("The clip would end before it begins; leave at least one frame between start and end.")
+            raise InputError(say("edit_ends_early"))
         low, high = SPEED_RANGE
         if not low <= self.speed <= high:
-            raise InputError(f"A speed of {self.speed:g} is too far from 1; choose from {low:g} to {high:g}.")
+            raise InputError(say("edit_speed_range", speed=f"{self.speed:g}", low=f"{low:g}", high=f"{high:g}"))
         least, most = TIMES_RANGE
         if not least <= self.times <= most:
-            raise InputError(f"A clip cannot be repeated {self.times} times; choose from {least} to {most}.")
+            raise InputError(say("edit_times_range", times=self.times, least=least, most=most))
         if len(self.joined) > MAX_JOINED:
-            raise InputError(f"At most {MAX_JOINED} clips can be joined at once; join some of them first.")
+            raise InputError(say("edit_joined_most", most=MAX_JOINED))
 
     @property
     def clips(self) -> tuple[str, ...]:
@@ -70,17 +69,17 @@ class ClipEdit:
 def parse_edit(data: object) -> ClipEdit:
     """Return the edit that a page asks for; `InputError` for anything that is none."""
     if not isinstance(data, dict):
-        raise InputError(_OLD_PAGE)
+        raise InputError(say("old_page"))
     fields = cast("Mapping[str, Any]", data)
     start, end, times = fields.get("start", 0), fields.get("end"), fields.get("times", 1)
     speed, joined = fields.get("speed", 1), fields.get("joined", [])
     if type(start) is not int or type(times) is not int or (end is not None and type(end) is not int):
-        raise InputError("Frames and repeats are counted in whole numbers; correct them.")
+        raise InputError(say("edit_whole_numbers"))
     if type(speed) not in (int, float):
-        raise InputError("The speed has to be a number, such as 0.5 or 2.")
+        raise InputError(say("edit_speed_number"))
     names = cast("list[object]", joined) if isinstance(joined, list) else [None]
     if not isinstance(fields.get("clip"), str) or not all(isinstance(name, str) for name in names):
-        raise InputError(_OLD_PAGE)
+        raise InputError(say("old_page"))
     return ClipEdit(
         clip=fields["clip"],
         start=start,
@@ -96,7 +95,7 @@ def range_of(edit: ClipEdit, facts: ClipFacts) -> tuple[int, int]:
     """Return the frames [start, end) that are used of the first clip; `InputError` if it has fewer."""
     end = facts.num_frames if edit.end is None else edit.end
     if end > facts.num_frames or edit.start >= end:
-        raise InputError(f"The clip has {facts.num_frames} frames only; choose start and end among them.")
+        raise InputError(say("edit_frames_only", count=facts.num_frames))
     return edit.start, end
 
 
@@ -125,10 +124,10 @@ def num_frames(edit: ClipEdit, facts: Sequence[ClipFacts]) -> int:
     """
     first = facts[0]
     if not steps_of(edit, first):
-        raise InputError("Nothing would change; choose a part, a speed, repeats or a clip to follow.")
+        raise InputError(say("edit_nothing"))
     total = edit.times * turn_frames(edit, first) + sum(joined_frames(one, first.fps) for one in facts[1:])
     if total > MAX_FRAMES:
-        raise InputError(f"The new clip would have {total} frames; {MAX_FRAMES} at most can be made, so shorten it.")
+        raise InputError(say("edit_too_long", count=total, most=MAX_FRAMES))
     return total
 
 

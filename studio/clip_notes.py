@@ -15,6 +15,7 @@ from pathlib import Path
 from engine.codec import from_json, to_json
 from engine.errors import InputError
 from engine.files import write_atomically, writing
+from studio.languages import say
 
 _log = logging.getLogger(__name__)
 
@@ -49,13 +50,13 @@ class ClipNotes:
         """Give a clip a title; an empty one takes it away. Raises `InputError` for one that is too long."""
         plain = " ".join(title.encode("utf-8", "ignore").decode().split())  # half letters fit into no file
         if len(plain) > MAX_TITLE_CHARS:
-            raise InputError(f"A title of more than {MAX_TITLE_CHARS} characters is no title; shorten it.")
+            raise InputError(say("title_too_long", most=MAX_TITLE_CHARS))
         self._put(replace(self.of(clip), title=plain))
 
     def choose_poster(self, clip: str, frame: int) -> None:
         """Let a frame stand for a clip."""
         if frame < 0:
-            raise InputError("There is no such frame; choose one of the clip's own.")
+            raise InputError(say("frame_none"))
         self._put(replace(self.of(clip), poster=frame))
 
     def forget(self, clip: str) -> None:

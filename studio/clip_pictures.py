@@ -15,6 +15,7 @@ from engine.errors import InputError
 from engine.files import write_atomically
 from engine.paths import cache_dir
 from studio.formats import frames_of, measure
+from studio.languages import say
 
 STRIP_FRAMES = 10
 _POSTER_PX = 400
@@ -36,7 +37,7 @@ def poster(clip: Path, frame: int) -> Path:
             if number >= frame:
                 break
         if last is None:
-            raise InputError(f"“{clip.name}” holds no frame; choose another clip.")
+            raise InputError(say("clip_no_frame", name=clip.name))
         image = Image.fromarray(last)
         image.thumbnail((_POSTER_PX, _POSTER_PX))
         _keep(image, path)
@@ -80,7 +81,7 @@ def _place(clip: Path, what: str) -> Path:
     try:
         status = clip.stat()
     except OSError as error:
-        raise InputError("This clip is no longer in the clips folder; reload the page.") from error
+        raise InputError(say("clip_gone_reload")) from error
     identity = f"{clip.name}|{status.st_mtime_ns}|{status.st_size}|{what}"
     name = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:40]
     return cache_dir() / "stills" / f"{name}.webp"

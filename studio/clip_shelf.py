@@ -17,6 +17,7 @@ from engine.file_names import is_text
 from engine.recipe import Edited
 from engine.request import RenderRequest
 from studio.clip_notes import ClipNote, ClipNotes
+from studio.languages import say
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class ClipShelf:
                     entry = self._entry(path, time_ns, size)
                     self._entries[name] = entry
                     return entry
-        raise InputError("This clip is no longer in the clips folder; reload the page to see which ones are.")
+        raise InputError(say("clip_gone"))
 
     def version(self) -> str:
         """Return a word that changes whenever a clip comes, goes or is noted."""

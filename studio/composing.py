@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from engine.errors import InputError
 from engine.scene import Reference, Role, Scene, Subject
 from studio.cast_edits import rename
+from studio.languages import say
 from studio.places import Place, overlaps, owner_of, places, reference_of, splice, with_places
 
 _CJK = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]")
@@ -66,7 +67,7 @@ def compose(scene: Scene) -> Scene:
     """
     labels = [one.label for one in scene.references() if one.label.strip()]
     if not labels:
-        raise InputError("Name your pictures first: a prompt is made of their labels.")
+        raise InputError(say("compose_names"))
     chinese = sum(map(is_chinese, labels)) * 2 > len(labels)
     text = _chinese(scene) if chinese else _english(scene)
     composed = dataclasses.replace(scene, prompt=text.text, spans=(), unbound=())
@@ -94,7 +95,7 @@ def insertion(scene: Scene, identifier: str) -> tuple[int, str, str, str]:
     reference = reference_of(scene, identifier)
     label = reference.label.strip()
     if not label:
-        raise InputError("This picture has no label yet; name it first.")
+        raise InputError(say("insert_name"))
     end = _END.search(scene.prompt)
     assert end is not None
     at = end.start()
@@ -154,7 +155,7 @@ def bind_in_order(scene: Scene, identifiers: list[str]) -> Scene:
     chosen = [reference_of(scene, one) for one in identifiers]
     found = sorted({place for one in chosen for place in places(scene, one)})
     if len(found) < len(chosen):
-        raise InputError("The prompt says these words too rarely; insert the missing ones first.")
+        raise InputError(say("in_order_few"))
     for reference, place in zip(chosen, found, strict=False):
         scene = with_places(scene, reference, [place])
     return scene

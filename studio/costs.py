@@ -7,6 +7,7 @@ from typing import Any
 from engine.errors import InputError, UserError
 from engine.memory.cost import reference_cost
 from studio.draft import settings_from
+from studio.languages import say, say_count
 
 Json = dict[str, Any]
 
@@ -20,23 +21,22 @@ def cost_answer(message: Json) -> Json:
     """
     count, chosen = message.get("references"), message.get("settings")
     if type(count) is not int or not 0 <= count <= _MOST_REFERENCES or not isinstance(chosen, dict):
-        raise InputError("The page sent an incomplete message; reload it.")
+        raise InputError(say("old_page"))
     try:
         cost = reference_cost(settings_from(chosen), count)
     except UserError:
         return {"text": ""}
     if count == 0:
         return {"text": ""}
-    more = f"one more adds about {_percent(cost.next_time)} and {_size(cost.next_memory_bytes)}"
-    if count == 1:
-        return {
-            "text": f"The picture makes a render about {_percent(cost.time)} longer and takes "
-            f"{_size(cost.memory_bytes)} of memory; {more}."
-        }
-    return {
-        "text": f"{count} pictures make a render about {_percent(cost.time)} longer and take "
-        f"{_size(cost.memory_bytes)} of memory; {more}."
-    }
+    text = say_count(
+        "cost",
+        count,
+        percent=_percent(cost.time),
+        size=_size(cost.memory_bytes),
+        more=_percent(cost.next_time),
+        more_size=_size(cost.next_memory_bytes),
+    )
+    return {"text": text}
 
 
 def _percent(share: float) -> str:

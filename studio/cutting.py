@@ -17,16 +17,12 @@ from engine.errors import InputError, PictureError
 from engine.masks.process import CutterProcess, CutterProgram
 from engine.pictures import PictureStore
 from engine.scene import Role
+from studio.languages import heard, say
 
 Json = dict[str, Any]
 
-_INCOMPLETE = "The page sent an incomplete message; reload it."
 _NEWS_S = 4.0
 _MOST_PAGES = 64
-INSTALL_NOTE = (
-    "One click often does with Segment Anything (375 MB): get it under Models at the top of the page, or with "
-    "python3 launcher.py weights download segment-anything."
-)
 
 
 class Cutting:
@@ -65,9 +61,10 @@ class Cutting:
             "height": seen["height"],
             "view": f"studio/view/{message['picture']}",
             "cutters": [
-                {"name": one.name, "title": one.title, "note": one.note, "builtin": one.builtin} for one in programs
+                {"name": one.name, "title": heard(one.title), "note": heard(one.note), "builtin": one.builtin}
+                for one in programs
             ],
-            "install": "" if len(programs) > 1 else INSTALL_NOTE,
+            "install": "" if len(programs) > 1 else say("cut_install"),
         }
 
     def _prepare(self, message: Json) -> Json:
@@ -94,7 +91,7 @@ class Cutting:
         """The mask of the gestures so far; `{"superseded": true}` where newer ones of this page have come."""
         page, number = message.get("page"), message.get("number")
         if not isinstance(page, str) or not 0 < len(page) <= 64 or type(number) is not int:
-            raise InputError(_INCOMPLETE)
+            raise InputError(say("old_page"))
         question = self._question(message, "mask")
         process = self._process(self._program(message))
         with self._guard:
@@ -111,9 +108,9 @@ class Cutting:
     def _question(self, message: Json, kind: str) -> Json:
         base, role = message.get("base"), message.get("role")
         if base is not None and (not isinstance(base, str) or base not in self._pictures):
-            raise PictureError("The earlier mask is no longer there; start anew.")
+            raise PictureError(say("cut_mask_gone"))
         if not isinstance(role, str) or role not in set(Role):
-            raise InputError(_INCOMPLETE)
+            raise InputError(say("old_page"))
         return {
             "do": kind,
             "picture": self._picture(message),
@@ -125,9 +122,9 @@ class Cutting:
     def _picture(self, message: Json) -> str:
         picture = message.get("picture")
         if not isinstance(picture, str):
-            raise InputError(_INCOMPLETE)
+            raise InputError(say("old_page"))
         if picture not in self._pictures:
-            raise PictureError("The picture is no longer there; add it again.")
+            raise PictureError(say("picture_gone"))
         return picture
 
     def _program(self, message: Json) -> CutterProgram:
@@ -135,7 +132,7 @@ class Cutting:
         for program in self._cutters():
             if program.name == name:
                 return program
-        raise InputError("This cutter is not installed any more; open the picture again.")
+        raise InputError(say("cutter_gone"))
 
     def _process(self, program: CutterProgram) -> CutterProcess:
         with self._guard:

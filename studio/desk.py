@@ -25,6 +25,7 @@ from studio.drafts import DraftBook
 from studio.formats import FORMATS
 from studio.gallery_desk import GalleryDesk
 from studio.jobs import JobState
+from studio.languages import heard, language_now, language_of, say, speaking
 from studio.library import Library, preset_title, spoken
 from studio.queue_desk import QueueDesk
 from studio.scene_desk import SceneDesk
@@ -34,14 +35,14 @@ from studio.workshop import Workshop
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
-_FAULT = "Something in the studio itself went wrong; the terminal where it was started shows the details."
 _NEWS_S = 0.4
 
 
 class Desk:
     """Answers the page. `local`: the page runs on this machine's loopback, so paths of this machine may be typed.
 
-    `more` answers what other parts of the studio are asked, by the name of the message.
+    `language` is what the user has chosen, "" if nothing. `more` answers what other parts of the studio are asked, by
+    the name of the message.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Desk:
         notes: ClipNotes,
         workshop: Workshop,
         marked: Callable[[], bool] = lambda: False,
+        language: Callable[[], str] = lambda: "",
         more: Mapping[str, Callable[[Json], Json]] | None = None,
     ) -> None:
         self._queue = queue
@@ -66,6 +68,7 @@ class Desk:
         self._pictures = pictures
         self._local = local
         self._missing_weights = missing_weights
+        self._language = language
         self._boot = secrets.token_hex(8)
         self._scenes = SceneDesk(pictures=pictures, library=library, drafts=drafts)
         self._gallery = GalleryDesk(
@@ -92,22 +95,28 @@ class Desk:
         }
 
     def ask(self, message: Any) -> Json:
-        """Answer one message of a page, `{"do": name, …}`. Never raises: an error would reach the page as nothing."""
+        """Answer one message of a page, `{"do": name, …}`, in its `language`. Never raises: an error would reach the
+        page as nothing."""
+        wish = cast(Json, message).get("language") if isinstance(message, dict) else None
+        with speaking(language_now() if wish is None else language_of(wish)):
+            return self._answer(message)
+
+    def _answer(self, message: Any) -> Json:
         try:
             if not isinstance(message, dict):
-                raise InputError("The page sent no message; reload it.")
+                raise InputError(say("no_message"))
             fields = cast(Json, message)
             answer = self._answers.get(str(fields.get("do")))
             if answer is None:
-                raise InputError("The page is older than the studio; reload it.")
+                raise InputError(say("older_page"))
             return answer(fields)
         except FieldError as error:
-            return {"error": str(error), "field": error.field}
+            return {"error": heard(str(error)), "field": error.field}
         except UserError as error:
-            return {"error": str(error)}
+            return {"error": heard(str(error))}
         except Exception:
             _log.exception("answering the page failed")
-            return {"error": _FAULT}
+            return {"error": say("fault")}
 
     def read_folder(self, folder: Path, title: str) -> Json:
         """Answer with the scene of a folder that was sent or named; raises `UserError` if it holds none."""
@@ -126,13 +135,18 @@ class Desk:
     # -- the scene -----------------------------------------------------------------------------------------------------
 
     def _begin(self, _message: Json) -> Json:
-        return {
-            "presets": view.preset_views(self._library.presets()),
-            "engines": [view.engine_view(engine_info(name), self._missing_weights(name)) for name in engine_names()],
-            "formats": [{"value": value, "title": title} for value, title in FORMATS],
-            "local": self._local,
-            "boot": self._boot,
-        }
+        with speaking(
+            self._language() or language_now()
+        ):  # what the user has chosen counts more than what the browser has
+            engines = [view.engine_view(engine_info(name), self._missing_weights(name)) for name in engine_names()]
+            return {
+                "language": language_now(),
+                "presets": view.preset_views(self._library.presets()),
+                "engines": engines,
+                "formats": [{"value": value, "title": say(title)} for value, title in FORMATS],
+                "local": self._local,
+                "boot": self._boot,
+            }
 
     def _choose(self, message: Json) -> Json:
         name = _text(message, "preset")
@@ -141,21 +155,19 @@ class Desk:
 
     def _open(self, message: Json) -> Json:
         if not self._local:
-            raise InputError(
-                "Paths can be typed only where the studio runs on the same machine; send the folder instead."
-            )
+            raise InputError(say("paths_elsewhere"))
         text = _text(message, "path").strip().strip("\"'")
         if not text:
-            raise InputError("Type the path of a sample folder first.")
+            raise InputError(say("path_first"))
         try:
             folder = Path(text).expanduser()
             found = folder.is_dir()
         # too long for a name, or in the home of a user who is not there
         except (OSError, RuntimeError) as error:
-            raise InputError(f"“{shortened(text)}” can be no folder; check the path.") from error
+            raise InputError(say("path_impossible", path=shortened(text))) from error
         if not found:
             shown = str(folder).encode("utf-8", "backslashreplace").decode()  # half a letter cannot be sent back
-            raise InputError(f"There is no folder {shown}; check the path.")
+            raise InputError(say("path_no_folder", path=shown))
         return self.read_folder(folder, folder.resolve().name)
 
     def _answer_source(self, source: Source, title: str) -> Json:
@@ -170,7 +182,7 @@ class Desk:
         scene = edit_prompt(parse_scene(message.get("scene")), _text(message, "prompt"))
         chosen = message.get("settings")
         if not isinstance(chosen, dict):
-            raise InputError("The page sent no settings; reload it.")
+            raise InputError(say("no_settings"))
         settings = settings_from(cast(Json, chosen))
         missing = self._missing_weights(settings.engine)
         if missing is not None:
@@ -178,8 +190,8 @@ class Desk:
         request = RenderRequest(scene=scene, settings=settings, allow_unbound=message.get("allow_unbound") is True)
         for reference in scene.references():
             if reference.image not in self._pictures:  # a page left open while the pictures were cleared away
-                raise PictureError(f"The picture of “{reference.label}” is no longer there; choose the scene again.")
-        job = self._jobs.place(request, _text(message, "title") or "Clip", message)
+                raise PictureError(say("render_picture_gone", name=reference.label))
+        job = self._jobs.place(request, _text(message, "title") or say("clip_default_title"), message)
         return {"job": job.id, "seed": str(settings.seed)}
 
     def _look(self, message: Json) -> Json:
@@ -208,5 +220,5 @@ class Desk:
 def _text(message: Json, name: str) -> str:
     value = message.get(name)
     if not isinstance(value, str):
-        raise InputError("The page sent an incomplete message; reload it.")
+        raise InputError(say("old_page"))
     return value

@@ -11,6 +11,7 @@ from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError
 from engine.request import RenderSettings
 from engine.scene import MAX_PROMPT_CHARS, Scene
+from studio.languages import say
 from studio.places import splice
 
 _NEW_SEED_RANGE = 2**31
@@ -41,7 +42,7 @@ def edit_prompt(scene: Scene, prompt: str, caret: int | None = None) -> Scene:
     binding is bound again by its label. `web/words.js` follows the same rule, letter by letter.
     """
     if len(prompt) > MAX_PROMPT_CHARS:
-        raise InputError(f"The prompt has {len(prompt)} characters; shorten it to {MAX_PROMPT_CHARS} at most.")
+        raise InputError(say("prompt_too_long", count=len(prompt), most=MAX_PROMPT_CHARS))
     start, end, text = changed(scene.prompt, prompt, caret)
     return splice(scene, start, end, text) if start != end or text else scene
 
@@ -71,18 +72,18 @@ def settings_from(chosen: Mapping[str, Any]) -> RenderSettings:
     """
     engine = chosen.get("engine")
     if not isinstance(engine, str):
-        raise FieldError("Choose an engine.", "engine")
+        raise FieldError(say("engine_choose"), "engine")
     engine_info(engine)
     values: dict[str, Any] = {}
-    for name, words in (
-        ("width", "size"),
-        ("height", "size"),
-        ("num_frames", "length"),
-        ("num_inference_steps", "number of steps"),
+    for name, fault in (
+        ("width", "whole_size"),
+        ("height", "whole_size"),
+        ("num_frames", "whole_length"),
+        ("num_inference_steps", "whole_steps"),
     ):
         value = chosen.get(name)
         if type(value) is not int:
-            raise FieldError(f"The {words} has to be a whole number; give one.", name)
+            raise FieldError(say(fault), name)
         try:
             resolve_settings(engine, **{name: value})
         except InputError as error:
@@ -100,10 +101,8 @@ def _seed(engine: str, text: object) -> int:
         return secrets.randbelow(_NEW_SEED_RANGE)
     # as text, because a browser's numbers cannot hold every seed
     if not isinstance(text, str) or not text.strip().isascii() or not text.strip().isdigit():
-        raise FieldError("The seed has to be a whole number from 0 on; give another one.", "seed")
+        raise FieldError(say("seed_whole"), "seed")
     try:
         return resolve_settings(engine, seed=int(text)).seed
     except (InputError, ValueError) as error:
-        raise FieldError(
-            str(error) if isinstance(error, InputError) else "The seed is too large; give a smaller one.", "seed"
-        ) from error
+        raise FieldError(str(error) if isinstance(error, InputError) else say("seed_large"), "seed") from error

@@ -18,6 +18,7 @@ from engine.codec import to_json
 from engine.errors import InputError, UserError
 from engine.files import write_atomically
 from studio.draft import parse_scene
+from studio.languages import say
 
 MAX_STEPS = 200
 """Steps of undo and of redo that are kept; a page that sends more loses the oldest."""
@@ -80,7 +81,7 @@ class DraftBook:
 
     def _path(self, token: str) -> Path:
         if not _TOKEN.fullmatch(token):
-            raise InputError("The page has no proper name; reload it.")
+            raise InputError(say("page_no_name"))
         return self._folder / f"{token}.json"
 
     def _read(self, token: str) -> Json | None:
@@ -114,19 +115,19 @@ def _entry(entry: object) -> Json:
     fields = cast(Json, entry) if isinstance(entry, dict) else {}
     title, preset = fields.get("title"), fields.get("preset")
     if not isinstance(title, str) or not isinstance(preset, str | None):
-        raise InputError("The page sent no draft; reload it.")
+        raise InputError(say("page_no_draft"))
     return {"scene": to_json(parse_scene(fields.get("scene"))), "title": title, "preset": preset}
 
 
 def _name(value: object) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise InputError("The page sent no draft; reload it.")
+        raise InputError(say("page_no_draft"))
     return value
 
 
 def _names(value: object) -> list[str]:
     if not isinstance(value, list):
-        raise InputError("The page sent no draft; reload it.")
+        raise InputError(say("page_no_draft"))
     return [_name(item) for item in cast("list[object]", value)]
 
 

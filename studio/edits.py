@@ -14,8 +14,7 @@ from engine.scene import Scene
 from studio import cast_edits, composing, places
 from studio.cast_edits import Picked
 from studio.framing import box_mask
-
-_OLD_PAGE = "The page sent an incomplete message; reload it."
+from studio.languages import say
 
 
 class Fields:
@@ -29,7 +28,7 @@ class Fields:
         """Return a field that has to be text."""
         value = self._data.get(name)
         if not isinstance(value, str):
-            raise InputError(_OLD_PAGE)
+            raise InputError(say("old_page"))
         return value
 
     def text_or_none(self, name: str) -> str | None:
@@ -40,7 +39,7 @@ class Fields:
         """Return a field that has to be a whole number."""
         value = self._data.get(name)
         if type(value) is not int:
-            raise InputError(_OLD_PAGE)
+            raise InputError(say("old_page"))
         return value
 
     def texts(self, name: str) -> list[str]:
@@ -49,7 +48,7 @@ class Fields:
         items = cast("list[object]", value) if isinstance(value, list) else []
         found = [item for item in items if isinstance(item, str)]
         if not found or len(found) != len(items):
-            raise InputError(_OLD_PAGE)
+            raise InputError(say("old_page"))
         return found
 
     def picked(self) -> list[Picked]:
@@ -57,7 +56,7 @@ class Fields:
         value = self._data.get("pictures")
         items = cast("list[object]", value) if isinstance(value, list) else []
         if not items or not all(isinstance(item, dict) for item in items):
-            raise InputError(_OLD_PAGE)
+            raise InputError(say("old_page"))
         return [self._picked(cast("Mapping[str, object]", item)) for item in items]
 
     def one_picture(self) -> Picked:
@@ -67,9 +66,9 @@ class Fields:
     def _picked(self, item: Mapping[str, object]) -> Picked:
         image, mask, name = item.get("picture"), item.get("mask"), item.get("name")
         if not isinstance(image, str) or not isinstance(mask, str | None) or not isinstance(name, str | None):
-            raise InputError(_OLD_PAGE)
+            raise InputError(say("old_page"))
         if image not in self._pictures or (mask is not None and mask not in self._pictures):
-            raise PictureError("The picture is no longer there; add it again.")
+            raise PictureError(say("picture_gone"))
         if mask is None and item.get("box") is not None:
             mask = box_mask(self._pictures, image, item["box"])
         return Picked(image=image, mask=mask, name=name or "")
@@ -85,7 +84,7 @@ def apply_edit(scene: Scene, edit: object, pictures: PictureStore) -> Scene:
     data = cast("Mapping[str, Any]", edit) if isinstance(edit, dict) else {}
     function = _EDITS.get(str(data.get("kind")))
     if function is None:
-        raise InputError("The page is older than the studio; reload it.")
+        raise InputError(say("older_page"))
     return function(scene, Fields(data, pictures))
 
 
@@ -100,7 +99,7 @@ class ChoiceNeeded(InputError):
     """Several references of one owner could be meant; `.references` are their ids."""
 
     def __init__(self, references: tuple[str, ...]) -> None:
-        super().__init__("Choose which of these pictures the words mean.")
+        super().__init__(say("choose_picture"))
         self.references = references
 
     def __reduce__(self) -> tuple[type[ChoiceNeeded], tuple[tuple[str, ...]]]:

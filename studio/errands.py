@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.asking import close_input, start_process
 from engine.errors import MachineError
+from studio.languages import say
 
 Json = dict[str, Any]
 
@@ -50,9 +51,7 @@ class Errand:
         try:
             self._process = start_process([sys.executable, "-m", module])
         except OSError as error:
-            raise MachineError(
-                f"The work could not be started ({error.strerror or error}); close other programs."
-            ) from error
+            raise MachineError(say("errand_not_started", reason=error.strerror or error)) from error
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(errand) + "\n")
         self._process.stdin.flush()

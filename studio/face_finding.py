@@ -13,14 +13,12 @@ from engine.faces.kept import keep_faces, known_faces
 from engine.faces.process import FaceProcess, FaceProgram
 from engine.pictures import PictureStore
 from studio.framing import SMALLEST_PX, picture_size
+from studio.languages import heard, say
 
 Json = dict[str, Any]
 
 MOST_PEOPLE = 12
 """Of one picture: more cards than that nobody wants at once."""
-
-_NONE = "No face was found in this picture. Draw the box by hand, or leave it as it is."
-_MANY = "{count} faces were found; the {most} largest became people."
 
 
 class FaceFinding:
@@ -47,22 +45,22 @@ class FaceFinding:
         """
         picture = message.get("picture")
         if not isinstance(picture, str):
-            raise InputError("The page sent an incomplete message; reload it.")
+            raise InputError(say("old_page"))
         if picture not in self._pictures:
-            raise PictureError("The picture is no longer there; add it again.")
+            raise PictureError(say("picture_gone"))
         process = self._process_now()
         if process is None:
             return {"installed": False, "boxes": [], "note": ""}
         try:
             found = people(self._faces(process, picture))
         except UserError as error:  # a box can still be drawn
-            return {"installed": True, "boxes": [], "note": str(error)}
+            return {"installed": True, "boxes": [], "note": heard(str(error))}
         width, height = picture_size(self._pictures, picture)
         chosen = _largest(found, 1 if message.get("one") is True else MOST_PEOPLE)
         boxes = [crop_box(face, found, width, height) for face in chosen]
-        note = "" if found else _NONE
+        note = "" if found else say("faces_none")
         if len(found) > len(chosen) == MOST_PEOPLE:
-            note = _MANY.format(count=len(found), most=MOST_PEOPLE)
+            note = say("faces_many", count=len(found), most=MOST_PEOPLE)
         return {"installed": True, "boxes": [list(box) for box in boxes if _fits(box)], "note": note}
 
     def _faces(self, process: FaceProcess, picture: str) -> tuple[FoundFace, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.scene import UNBOUND_CODES, Problem, Reference, Role, Scene, unbound_problem
 from studio.composing import insertion, is_chinese
+from studio.languages import heard, say
 from studio.places import Place, overlaps, owner_of, places
 
 MOST_SUBJECTS = 3
@@ -53,16 +54,14 @@ def too_many(scene: Scene) -> tuple[Finding, ...]:
     if len(scene.subjects) > MOST_SUBJECTS:
         found.append(
             Finding(
-                message=f"The model was trained with up to {MOST_SUBJECTS} people; with {len(scene.subjects)} it mixes "
-                "them up more often."
+                message=say("too_many_people", most=MOST_SUBJECTS, count=len(scene.subjects)),
             )
         )
     for subject in scene.subjects:
         if len(subject.attributes) > MOST_ATTRIBUTES:
             found.append(
                 Finding(
-                    message=f"The model was trained with up to {MOST_ATTRIBUTES} things per person; of "
-                    f"{len(subject.attributes)} it may forget some.",
+                    message=say("too_many_things", most=MOST_ATTRIBUTES, count=len(subject.attributes)),
                     target=subject.id,
                 )
             )
@@ -78,10 +77,10 @@ def mends_for(scene: Scene, reference: Reference) -> tuple[Mend, ...]:
     for start, end in _spelled_otherwise(scene, label)[:1]:
         words = scene.prompt[start:end]
         edit = {"kind": "bind", "reference": reference.id, "start": start, "end": end}
-        mends.append(Mend(title=f"“{words}” means it", edit=edit))
+        mends.append(Mend(title=say("mend_means_it", words=words), edit=edit))
     _, before, label, after = insertion(scene, reference.id)
     shown = (before + label + after).strip(" ,.，。")
-    mends.append(Mend(title=f"Insert: {shown}", edit={"kind": "insert", "reference": reference.id}))
+    mends.append(Mend(title=say("mend_insert", words=shown), edit={"kind": "insert", "reference": reference.id}))
     return tuple(mends)
 
 
@@ -90,13 +89,14 @@ def _of_problem(scene: Scene, problem: Problem) -> Finding:
     reference = next((one for one in scene.references() if one.id == problem.target), None)
     mends: tuple[Mend, ...] = ()
     if problem.code == "prompt_empty" and any(one.label.strip() for one in scene.references()):
-        mends = (Mend(title="Write it from the cast", edit={"kind": "compose"}),)
+        mends = (Mend(title=say("prompt_compose"), edit={"kind": "compose"}),)
     elif problem.code == "unbound" and reference is not None and scene.prompt.strip():
         mends = mends_for(scene, reference)
-    message = problem.message
+    message = heard(problem.message)
     if reference is not None and sum(one.label == reference.label for one in scene.references()) > 1:
         title = _owner_title(scene, reference)
-        message = f"{title[:1].upper()}{title[1:]}: {message}"  # the label alone does not say which
+        title = f"{title[:1].upper()}{title[1:]}"
+        message = say("named", what=title, name=message)  # the label alone does not say which
     return Finding(message=message, target=problem.target, may_skip=may_skip, mends=mends)
 
 
@@ -136,15 +136,14 @@ def _shared(scene: Scene, sharing: list[Reference], here: Place) -> Finding:
     if len(labels) == 1 and all(sorted(places(scene, one)) == sorted(places(scene, sharing[0])) for one in sharing[1:]):
         mends: list[Mend] = []
         if len(places(scene, sharing[0])) >= len(sharing):
-            mends.append(Mend(title="In order: first, then second", edit={"kind": "in_order", "references": ids}))
+            mends.append(Mend(title=say("mend_in_order"), edit={"kind": "in_order", "references": ids}))
         if all(one.role is Role.face for one in sharing):
             label = next(iter(labels))
             first = f"第一个{label}" if is_chinese(label) else f"the first {label}"
-            mends.append(Mend(title=f"Say “{first}”", edit={"kind": "tell_apart", "references": ids}))
+            mends.append(Mend(title=say("mend_say", words=first), edit={"kind": "tell_apart", "references": ids}))
         mends += [_only(scene, one, here) for one in sharing if not mends]
         return Finding(
-            message=f"“{words}” means {_listed([_owner_title(scene, one) for one in sharing])} at once, so it binds "
-            "none of them.",
+            message=say("shared_none", words=words, owners=_listed([_owner_title(scene, one) for one in sharing])),
             target=sharing[0].id,
             mends=tuple(mends),
         )
@@ -153,13 +152,11 @@ def _shared(scene: Scene, sharing: list[Reference], here: Place) -> Finding:
     phrase = scene.prompt[place[0] : place[1]]
     others = [one for one in sharing if one is not longest]
     inner = scene.prompt[slice(*_touching(scene, others[0], place)[0])]
-    told = f"“{inner}” stands inside “{phrase}”" if inner != phrase else f"“{phrase}”"
-    verb = "which means" if inner != phrase else "means"
     titles = _listed([_owner_title(scene, longest), *[_owner_title(scene, one) for one in others]])
     message = (
-        f"{told}, {verb} somebody else: the two weaken each other."
+        say("shared_inside", inner=inner, words=phrase)
         if inner != phrase
-        else f"{told} {verb} {titles} at once, so it binds neither."
+        else say("shared_neither", words=phrase, owners=titles)
     )
     return Finding(
         message=message,
@@ -176,15 +173,19 @@ def _only(scene: Scene, reference: Reference, here: Place) -> Mend:
     start, end = here
     words = scene.prompt[start:end]
     edit = {"kind": "bind", "reference": reference.id, "start": start, "end": end}
-    return Mend(title=f"“{words}” means {_owner_title(scene, reference)} only", edit=edit)
+    return Mend(title=say("mend_only", words=words, owner=_owner_title(scene, reference)), edit=edit)
 
 
 def _owner_title(scene: Scene, reference: Reference) -> str:
     for number, subject in enumerate(scene.subjects, start=1):
         if reference in subject.references:
-            return f"subject {number}"
-    return "the background" if reference.role is Role.background else f"the object “{reference.label}”"
+            return say("owner_subject", number=number)
+    if reference.role is Role.background:
+        return say("owner_background")
+    return say("owner_object", name=reference.label)
 
 
 def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    if len(words) == 1:
+        return words[0]
+    return say("list_and", first=say("list_comma").join(words[:-1]), last=words[-1])

@@ -14,6 +14,7 @@ from engine.memory.pace import PaceBook
 from engine.memory.plan import Budget, gb
 from engine.paths import pace_file
 from studio.draft import settings_from
+from studio.languages import heard, say
 
 Json = dict[str, Any]
 
@@ -37,18 +38,17 @@ def answer_forecast(message: Json) -> Json:
     """
     chosen, references = message.get("settings"), message.get("references")
     if not isinstance(chosen, dict) or type(references) is not int or not 0 <= references <= _MOST_PICTURES:
-        raise InputError("The page sent no settings; reload it.")
+        raise InputError(say("no_settings"))
     settings = settings_from(cast(Json, chosen))
     free, device = free_here()
     try:
         told = forecast(settings, references, free, device, PaceBook(pace_file()))
     except MachineError as error:
-        return {"text": str(error), "details": [], "fits": False}
-    peak = f"{gb(told.plan.ram_bytes)} of memory"
-    if told.plan.card_bytes:
-        peak = f"{gb(told.plan.card_bytes)} of graphics memory and {peak}"
+        return {"text": heard(str(error)), "details": [], "fits": False}
+    time, card = heard(time_in_words(told.seconds)), told.plan.card_bytes
+    key = "forecast_card" if card else "forecast"
     return {
-        "text": f"{time_in_words(told.seconds)} It takes {peak} at most.",
-        "details": list(told.words()[1:]),
+        "text": say(key, time=time, memory=gb(told.plan.ram_bytes), card=gb(card)),
+        "details": [heard(text) for text in told.words()[1:]],
         "fits": True,
     }

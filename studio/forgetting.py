@@ -28,6 +28,7 @@ from studio.cast_edits import subject_of
 from studio.draft import parse_scene
 from studio.home import Home, personal_home
 from studio.jobs import JobState
+from studio.languages import say, say_count
 from studio.library import Library
 from studio.scene_desk import text_of
 from studio.traces import Traces, find_traces, shows, without
@@ -78,7 +79,7 @@ class Forgetting:
         scene, images = _person(message)
         traces = find_traces(scene, images, self._queue.jobs(), self._pictures, self._home())
         if any(job.state is JobState.running for job in traces.jobs):
-            raise InputError("A render of this person is running; cancel it first, then delete.")
+            raise InputError(say("forget_running"))
         kept = self._do(traces, clips=message.get("clips") is True)
         left = without(scene, traces.pictures)
         return self._show(left, text_of(message, "title")) | {
@@ -91,7 +92,7 @@ class Forgetting:
         """Another page's scene without pictures that were deleted here."""
         gone = message.get("gone")
         if not isinstance(gone, list):
-            raise InputError("The page sent an incomplete message; reload it.")
+            raise InputError(say("old_page"))
         scene = without(parse_scene(message.get("scene")), frozenset(str(one) for one in gone))
         return self._show(scene, text_of(message, "title"))
 
@@ -119,7 +120,7 @@ class Forgetting:
         _clear_caches(ids, [self._home().exports, *([cache_dir() / _EDITING] if self._alone else [])])
         for picture in ids:
             self._pictures.remove(picture)
-        return f"{kept} clips of other formats keep the pictures inside them; delete them yourself." if kept else ""
+        return say("forget_kept", count=kept) if kept else ""
 
     def _change_preset(self, folder: Path, pictures: frozenset[str]) -> None:
         source = load_source(str(folder), self._pictures)  # its other pictures: the store may not have them
@@ -138,25 +139,25 @@ def _person(message: Json) -> tuple[Scene, frozenset[str]]:
     subject = subject_of(scene, text_of(message, "subject"))
     images = frozenset(reference.image for reference in subject.references if reference.image)
     if not images:
-        raise InputError("There is no picture of this person.")
+        raise InputError(say("forget_no_picture"))
     return scene, images
 
 
 def _in_words(scene: Scene, subject: str, traces: Traces) -> Iterator[str]:
     own = subject_of(scene, subject)
     count = len({reference.image for reference in own.references})
-    yield "The picture in this box." if count == 1 else f"The {count} pictures in this box, with their cut-outs."
+    yield say_count("forget_pictures", count)
     others = [one for one in scene.subjects if one.id != subject and shows(Scene(subjects=(one,)), traces.pictures)]
     if others:
-        yield f"The same photograph shows others of this cast ({len(others)}): what was cut from it goes as well."
+        yield say("forget_others", count=len(others))
     if traces.drafts:
-        yield f"Undo steps that show this person, on {len(traces.drafts)} of the pages opened so far."
+        yield say("forget_drafts", count=len(traces.drafts))
     for _, kept, title in traces.presets:
         left = without(kept, traces.pictures).references()
-        yield f"The preset “{title}” loses this person." if left else f"The preset “{title}”, which holds nobody else."
+        yield say("forget_preset_part" if left else "forget_preset", title=title)
     if traces.jobs:
-        yield f"{len(traces.jobs)} renders in the queue or among the earlier ones, with their recipes."
-    yield "Reduced copies, what the cutter saw in the pictures, and what the models made of them and of prompts."
+        yield say("forget_jobs", count=len(traces.jobs))
+    yield say("forget_caches")
 
 
 def _change_draft(path: Path, pictures: frozenset[str]) -> None:

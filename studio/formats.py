@@ -29,9 +29,10 @@ from engine.provenance import PNG_KEY, append_xmp_to_mp4, xmp
 from engine.recipe import append_to_mp4, recipe_to_json
 from engine.visible_mark import VisibleMark
 from studio.clip_edits import ClipFacts
+from studio.languages import say
 
-FORMATS = (("mp4", "MP4"), ("webm", "WebM"), ("gif", "GIF"), ("png", "PNG frames (zip)"))
-"""What a clip can be saved as: key and title."""
+FORMATS = (("mp4", "format_mp4"), ("webm", "format_webm"), ("gif", "format_gif"), ("png", "format_png"))
+"""What a clip can be saved as, and the key of its title."""
 _STATEMENT = "AI-generated with LumosX Studio"
 
 
@@ -52,7 +53,7 @@ def save_as(
         OutputError: the copy cannot be written.
     """
     if name not in dict(FORMATS):
-        raise InputError("There is no such format; choose one of the list.")
+        raise InputError(say("format_none"))
     same = clip.suffix.lower() == f".{name}"
     if same and pictures and not mark:
         return clip
@@ -84,7 +85,7 @@ def measure(clip: Path) -> ClipFacts:
         width, height = stream.width, stream.height
         frames = sum(packet.size > 0 for packet in container.demux(stream))
     if not rate or not frames:
-        raise InputError(f"“{clip.name}” holds no moving pictures; choose another clip.")
+        raise InputError(say("clip_no_video", name=clip.name))
     return ClipFacts(width=width, height=height, fps=max(1, round(rate)), num_frames=frames)
 
 
@@ -94,7 +95,7 @@ def _opened(clip: Path) -> Generator[InputContainer]:
         with av.open(str(clip)) as container:
             yield container
     except (FFmpegError, IndexError) as error:
-        raise InputError(f"“{clip.name}” cannot be read as a video; render it again.") from error
+        raise InputError(say("clip_unreadable", name=clip.name)) from error
 
 
 def frames_of(clip: Path) -> Iterator[npt.NDArray[np.uint8]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.errors import PictureError
 from engine.pictures import PictureStore
+from studio.languages import say
 
 Box = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in px of the whole picture, x1 and y1 outside."""
@@ -42,12 +43,12 @@ def box_mask(pictures: PictureStore, image: str, box: object) -> str | None:
     parts = cast("list[object]", box) if isinstance(box, list) else []
     numbers = [part for part in parts if isinstance(part, int) and not isinstance(part, bool)]
     if len(numbers) != 4 or len(parts) != 4:
-        raise PictureError("The page sent no box; reload it.")
+        raise PictureError(say("no_box"))
     x0, y0 = max(numbers[0], 0), max(numbers[1], 0)
     x1, y1 = min(numbers[2], width), min(numbers[3], height)
     smallest = min(SMALLEST_PX, width, height)
     if x1 - x0 < smallest or y1 - y0 < smallest:
-        raise PictureError(f"The box is too small; draw one of {SMALLEST_PX} px at least around the face.")
+        raise PictureError(say("box_too_small", least=SMALLEST_PX))
     if (x0, y0, x1, y1) == (0, 0, width, height):
         return None
     mask = np.zeros((height, width), dtype=np.uint8)
@@ -71,4 +72,4 @@ def picture_size(pictures: PictureStore, image: str) -> tuple[int, int]:
         with Image.open(pictures.path(image)) as header:
             return header.size
     except OSError as error:
-        raise PictureError("A picture of the scene is missing on this machine; add it again.") from error
+        raise PictureError(say("picture_missing")) from error

@@ -24,6 +24,7 @@ from studio.clip_notes import MAX_TITLE_CHARS, ClipNotes
 from studio.clip_shelf import ClipEntry, ClipShelf
 from studio.formats import FORMATS, save_as
 from studio.gallery_view import download_name, dressed, gallery_view, swap_choice, title_of
+from studio.languages import say
 from studio.put_aside import PutAside
 from studio.visitor_queue import RenderQueue
 from studio.workshop import Report, Workshop
@@ -31,7 +32,6 @@ from studio.workshop import Report, Workshop
 Json = dict[str, Any]
 
 _NEWS_S = 0.4
-_OLD_PAGE = "The page sent an incomplete message; reload it."
 
 
 class GalleryDesk:
@@ -98,7 +98,7 @@ class GalleryDesk:
     def _clips(self, message: Json) -> Json:
         since = message.get("since", 0)
         if type(since) is not int:
-            raise InputError(_OLD_PAGE)
+            raise InputError(say("old_page"))
         version = self._shelf.version()
         entries = self._shelf.entries()
         newest = self._shelf.newest
@@ -127,7 +127,7 @@ class GalleryDesk:
     def _poster(self, message: Json) -> Json:
         frame = message.get("frame")
         if type(frame) is not int:
-            raise InputError(_OLD_PAGE)
+            raise InputError(say("old_page"))
         entry = self._entry(message)
         self._notes.choose_poster(entry.name, frame)
         return {"poster": gallery_view(self._shelf.entry(entry.name))["poster"]}
@@ -155,10 +155,10 @@ class GalleryDesk:
         entry = self._entry(message)
         source = load_source(str(entry.path), self._pictures)
         if entry.request is None or source.settings is None:
-            raise InputError("This clip does not say how it was made, so nothing in it can be exchanged.")
+            raise InputError(say("swap_no_recipe"))
         people = dressed(source.scene)
         if len(people) < 2:
-            raise InputError("A dress swap needs two people who wear something; this clip has none.")
+            raise InputError(say("swap_two_people"))
         first, second = message.get("first"), message.get("second")
         if not isinstance(first, str) or not isinstance(second, str):
             if len(people) > 2 or message.get("choose") is True:
@@ -204,7 +204,7 @@ class GalleryDesk:
         entry, name = self._entry(message), _text(message, "format")
         pictures = message.get("pictures") is not False
         if name not in dict(FORMATS):
-            raise InputError("There is no such format; choose one of the list.")
+            raise InputError(say("format_none"))
 
         total = facts_of(entry).num_frames if entry.request else 0
 
@@ -247,13 +247,13 @@ class GalleryDesk:
             path = folder / f"{stem}{'' if number == 1 else f'-{number}'}.mp4"
             if not path.exists():
                 return path
-        raise OutputError("There are too many clips of this name; rename some of them first.")
+        raise OutputError(say("clips_same_name"))
 
 
 def facts_of(entry: ClipEntry) -> ClipFacts:
     """Return what a clip's recipe says about its frames; `InputError` for a clip without one."""
     if entry.request is None:
-        raise InputError(f"“{title_of(entry)}” does not say how it was made, so it can be played but not edited here.")
+        raise InputError(say("clip_no_recipe", title=title_of(entry)))
     one = entry.edited or entry.request.settings
     return ClipFacts(width=one.width, height=one.height, fps=one.fps, num_frames=one.num_frames)
 
@@ -261,12 +261,12 @@ def facts_of(entry: ClipEntry) -> ClipFacts:
 def _exchanged(scene: Scene, first: str, second: str) -> Scene:
     owners = {one.id: subject.id for subject in scene.subjects for one in subject.attributes}
     if first not in owners or second not in owners or owners[first] == owners[second]:
-        raise InputError("Choose two things that two different people wear.")
+        raise InputError(say("swap_choose"))
     return swap(scene, first, second)
 
 
 def _text(message: Json, name: str) -> str:
     value = cast(object, message.get(name))
     if not isinstance(value, str):
-        raise InputError(_OLD_PAGE)
+        raise InputError(say("old_page"))
     return value

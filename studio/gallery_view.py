@@ -10,12 +10,21 @@ from engine.engines import engine_info
 from engine.scene import Scene, Subject
 from studio import view
 from studio.clip_shelf import ClipEntry
+from studio.languages import say
 
 Json = dict[str, Any]
 
 _MAX_PROMPT_CHARS = 600
 _MAX_WORDS_CHARS = 3000
 _NO_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+')
+
+_STEPS = {
+    "trimmed": "step_trimmed",
+    "speed changed": "step_speed",
+    "there and back": "step_back",
+    "looped": "step_looped",
+    "joined": "step_joined",
+}
 
 
 def gallery_view(entry: ClipEntry) -> Json:
@@ -29,7 +38,7 @@ def gallery_view(entry: ClipEntry) -> Json:
         "poster": f"studio/poster/{address}?v={stamp}&frame={entry.note.poster}",
         "poster_frame": entry.note.poster,
         "strip": f"studio/strip/{address}?v={stamp}",
-        "edited": list(entry.edited.steps) if entry.edited else [],
+        "edited": [step_words(step) for step in entry.edited.steps] if entry.edited else [],
         "swap": None,
         "words": search_words(entry, title),
     }
@@ -46,6 +55,11 @@ def gallery_view(entry: ClipEntry) -> Json:
     return answer | {"prompt": short, "swap": swap_view(scene)}
 
 
+def step_words(step: str) -> str:
+    """Return what was done to a clip, as its recipe calls it, in words for the page."""
+    return say(_STEPS[step]) if step in _STEPS else step
+
+
 def title_of(entry: ClipEntry) -> str:
     """Return what a clip is called: by its user, else by its file's name."""
     return entry.note.title or view.clip_title(entry.name)
@@ -53,11 +67,16 @@ def title_of(entry: ClipEntry) -> str:
 
 def search_words(entry: ClipEntry, title: str) -> str:
     """Return all words by which a clip is found, without upper case: names, prompt, who is in it, engine."""
-    parts = [title, entry.name, *(entry.edited.steps if entry.edited else ())]
+    parts = [title, entry.name, *(step_words(step) for step in (entry.edited.steps if entry.edited else ()))]
     if entry.request is not None:
         scene, settings = entry.request.scene, entry.request.settings
         parts += [reference.label for reference in scene.references()]
-        parts += [settings.engine, engine_info(settings.engine).title, f"seed {settings.seed}", scene.prompt]
+        parts += [
+            settings.engine,
+            engine_info(settings.engine).title,
+            say("clip_seed", seed=settings.seed),
+            scene.prompt,
+        ]
     return " ".join(" ".join(parts).lower().split())[:_MAX_WORDS_CHARS]
 
 
@@ -91,7 +110,7 @@ def swap_choice(scene: Scene) -> list[Json]:
     numbers = {subject.id: number for number, subject in enumerate(scene.subjects, start=1)}
     return [
         {
-            "title": f"Subject {numbers[person.id]}",
+            "title": say("subject", number=numbers[person.id]),
             "name": person.face.label if person.face else "",
             "tone": f"s{(numbers[person.id] - 1) % view.NUM_TONES + 1}",
             "things": [

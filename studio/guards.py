@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import UserError
 from studio.instance import ANY_HOST, HELLO
+from studio.languages import language_of, speaking
 from studio.visitors import Visitors
 
 ENTER = "/studio/enter"
@@ -58,7 +59,8 @@ def middleware(host: str, visitors: Visitors | None = None, *, framed: bool = Fa
     """
     guards = [Middleware(KnownHosts, names=known_names(host)), Middleware(SameOrigin)]
     doors = Middleware(Doors, programs=visitors is None)
-    return [*guards, doors, *([Middleware(Admission, visitors=visitors, framed=framed)] if visitors else [])]
+    admission = [Middleware(Admission, visitors=visitors, framed=framed)] if visitors else []
+    return [*guards, doors, *admission, Middleware(Speaking)]
 
 
 def known_names(host: str) -> frozenset[str]:
@@ -130,6 +132,20 @@ class Doors:
                 await PlainTextResponse("This message is too large.", 413)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+class Speaking:
+    """Answers what a page sends in the language that its request names."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wish = None
+        if scope["type"] == "http" and scope["path"].startswith("/studio/"):
+            wish = Headers(scope=scope).get("accept-language")
+        with speaking(language_of(wish)):
+            await self._app(scope, receive, send)
 
 
 class Admission:

@@ -23,6 +23,7 @@ from engine.errors import InputError, UserError
 from engine.request import Clip, RenderRequest
 from studio.job import Heart, Job, JobState, Wish
 from studio.job_file import JobFile
+from studio.languages import say
 
 __all__ = ["Heart", "Job", "JobState", "JobStore", "Wish"]
 
@@ -39,10 +40,6 @@ CRASHED = (
     "The program ended several times while it rendered this, perhaps for lack of memory. "
     "Choose a smaller size or fewer frames, or try again."
 )
-_STARTED_ALREADY = (
-    "This render has begun meanwhile, so it was not changed; render again to queue the change as a new one."
-)
-_GONE = "This render is no longer in the queue; look at the list again."
 
 
 class JobStore:
@@ -133,7 +130,7 @@ class JobStore:
                 (_text(request), title, job_id),
             )
             if not changed.rowcount:
-                raise InputError(_STARTED_ALREADY if self._has(job_id) else _GONE)
+                raise InputError(say("job_begun") if self._has(job_id) else say("job_gone"))
 
     def pause(self, paused: bool) -> None:
         """Hold the queue, or let it go on; what is running is not touched."""
@@ -150,7 +147,7 @@ class JobStore:
             rows = list(write(waiting, (job_id,)))
             ids = [str(row["id"]) for row in rows]
             if job_id not in ids:
-                raise InputError(_STARTED_ALREADY if self._has(job_id) else _GONE)
+                raise InputError(say("job_begun") if self._has(job_id) else say("job_gone"))
             ids.insert(max(0, ids.index(job_id) + by), ids.pop(ids.index(job_id)))
             for row, other in zip(rows, ids, strict=True):
                 write("UPDATE jobs SET place = ? WHERE id = ?", (row["place"], other))
@@ -180,14 +177,14 @@ class JobStore:
                 (job_id,),
             )
             if not changed.rowcount:
-                raise InputError(_GONE)
+                raise InputError(say("job_gone"))
 
     def forget(self, *job_ids: str) -> None:
         """Remove jobs that are not running, all or none; a finished one's clip stays."""
         with self._writing() as write:
             for job_id in job_ids:
                 if not write("DELETE FROM jobs WHERE id = ? AND state != 'running'", (job_id,)).rowcount:
-                    raise InputError("This render is running; cancel it first." if self._has(job_id) else _GONE)
+                    raise InputError(say("job_running") if self._has(job_id) else say("job_gone"))
 
     def forget_visitor(self, visitor: str) -> bool:
         """Remove every job of a visitor who is gone, unless one of them waits or runs; return whether it was done."""

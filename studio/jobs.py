@@ -22,6 +22,7 @@ from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
 from studio.job_files import clear_unfinished, drop_unfinished, finished_clip, name_for, unfinished_file
 from studio.job_store import PROGRAM_FAULT, Job, JobState, JobStore, Wish
+from studio.languages import say
 from studio.lease import Watch, new_holder
 from studio.running import JobPlaces, RenderEngine, Running, with_progress
 
@@ -207,7 +208,7 @@ class JobQueue:
 
     def _check_open(self) -> None:
         if self._closing:
-            raise UserError("The studio is closing; start it again to render.")
+            raise UserError(say("queue_closing"))
 
     # -- the keeper: heartbeat, other processes, jobs that lost theirs -------------------------------------------------
 

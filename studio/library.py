@@ -15,6 +15,7 @@ from engine.paths import presets_dir
 from engine.pictures import PictureStore
 from engine.scene import Reference, Scene
 from engine.sources import Source, load_source, preset_folders
+from studio.languages import heard, language_now, say, say_count
 from studio.own_presets import is_own_preset
 
 _MOSAIC = 4
@@ -41,6 +42,7 @@ class PresetEntry:
 class _Stamp:
     time_ns: int
     size_bytes: int
+    language: str
 
 
 class Library:
@@ -77,7 +79,7 @@ class Library:
         """
         path = preset_folders(self.own).get(name)
         if path is None:
-            raise InputError("This preset is no longer there; reload the page to see which ones are.")
+            raise InputError(say("preset_gone"))
         return load_source(str(path), self._pictures)
 
     def _read_preset(self, name: str, path: Path) -> PresetEntry:
@@ -87,8 +89,8 @@ class Library:
             return PresetEntry(
                 name=name,
                 title=spoken(path.name),
-                about="cannot be read",
-                error=str(error),
+                about=say("preset_unreadable"),
+                error=heard(str(error)),
                 own=is_own_preset(path, self.own),
             )
         scene = source.scene
@@ -126,17 +128,15 @@ def spoken(folder_name: str) -> str:
 def about(scene: Scene) -> str:
     """Return what is in a scene in a few words."""
     attributes = sum(len(subject.attributes) for subject in scene.subjects)
-    parts = [
-        _count(len(scene.subjects), "subject", "subjects"),
-        _count(attributes, "attribute", "attributes"),
-        _count(len(scene.objects), "object", "objects"),
-        "background" if scene.background else "",
-    ]
-    return ", ".join(part for part in parts if part) or "words only"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return "" if not number else f"{number} {one if number == 1 else many}"
+    counts = {
+        "about_subjects": len(scene.subjects),
+        "about_attributes": attributes,
+        "about_objects": len(scene.objects),
+    }
+    parts = [say_count(key, count) for key, count in counts.items() if count]
+    if scene.background:
+        parts.append(say("about_background"))
+    return say("list_comma").join(parts) or say("about_words")
 
 
 def _mosaic(scene: Scene) -> tuple[Reference, ...]:
@@ -158,4 +158,4 @@ def _newest(folder: Path) -> _Stamp:
             continue
         times.append(status.st_mtime_ns)
         size += status.st_size
-    return _Stamp(max(times), size)
+    return _Stamp(max(times), size, language_now())

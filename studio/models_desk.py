@@ -21,6 +21,7 @@ from engine.weights.files import readable_size
 from engine.weights.install import Needs, leftover, needs, refuse_unaccepted, source_of
 from engine.weights.installed import broken_names
 from studio.errands import Errand
+from studio.languages import heard, say
 
 Json = dict[str, Any]
 
@@ -28,18 +29,14 @@ UPLOAD_BYTES = 500 * 2**20
 """Of one file; larger ones are named by their path."""
 
 _SENT = "-sent-"
-_INCOMPLETE = "The page sent an incomplete message; reload it."
-_ELSEWHERE = "Models are managed on the machine that the studio runs on; open its page there."
-_BUSY = "Something is being done with these files already; stop it first, or wait."
 _KINDS = frozenset({"install", "repair", "check", "remove", "remove_leftover"})
-_STAGES = {"download": "Downloading", "check": "Checking", "convert": "Converting"}
-_BROKEN = "Missing or damaged: {file}{others}. Repair brings only what is needed, everything else stays."
+_STAGES = {"download": "stage_download", "check": "stage_check", "convert": "stage_convert"}
 _DONE = {
-    "install": "Installed.",
-    "repair": "Whole again.",
-    "check": "Every file is whole.",
-    "remove": "Removed.",
-    "remove_leftover": "The downloaded files are deleted.",
+    "install": "done_install",
+    "repair": "done_repair",
+    "check": "done_check",
+    "remove": "done_remove",
+    "remove_leftover": "done_remove_leftover",
 }
 
 
@@ -80,7 +77,7 @@ class ModelsDesk:
         self._refuse_elsewhere()
         wanted = entry(name)
         if not wanted.address:
-            raise InputError(f"The files of {wanted.title} are too large to be sent; type their path instead.")
+            raise InputError(say("models_files_large", title=heard(wanted.title)))
         folder = models_dir() / "downloads" / f"{wanted.name}{_SENT}{secrets.token_hex(4)}"
         return folder / f"sent{Path(file).suffix.lower()[:5]}"
 
@@ -115,10 +112,10 @@ class ModelsDesk:
         spare = leftover(wanted.name) if not now.problem and not wanted.builtin else None
         return {
             "name": wanted.name,
-            "title": wanted.title,
-            "purpose": wanted.purpose,
-            "licence": wanted.licence,
-            "licence_note": wanted.licence_note,
+            "title": heard(wanted.title),
+            "purpose": heard(wanted.purpose),
+            "licence": heard(wanted.licence),
+            "licence_note": heard(wanted.licence_note),
             "licence_link": wanted.licence_link,
             "non_commercial": wanted.non_commercial,
             "builtin": wanted.builtin,
@@ -126,7 +123,7 @@ class ModelsDesk:
             "problem": _problem(wanted, now),
             "size": readable_size(now.size_bytes) if now.size_bytes and now.begun else "",
             "source": source_of(wanted) if not wanted.builtin else "",
-            "files": [f"{file.name}: {file.purpose}" for file in wanted.files],
+            "files": [say("named", what=file.name, name=heard(file.purpose)) for file in wanted.files],
             "sendable": bool(wanted.address),
             "leftover": readable_size(_size(spare)) if spare else "",
             **_needs_view(wanted, now),
@@ -137,15 +134,15 @@ class ModelsDesk:
         self._refuse_elsewhere()
         kind, name, path = message.get("kind"), message.get("name"), message.get("path")
         if not isinstance(kind, str) or kind not in _KINDS or not isinstance(name, str):
-            raise InputError(_INCOMPLETE)
+            raise InputError(say("old_page"))
         errand: Json = {"do": kind, "accepted": message.get("accepted") is True}
         if isinstance(path, str):
             typed = path.strip().strip("\"'")
             if not typed:
-                raise InputError("Type the path of the file or its folder first.")
+                raise InputError(say("models_path_first"))
             source = Path(typed).expanduser()
             if not source.exists():
-                raise InputError(f"There is no {source}; check the path.")
+                raise InputError(say("models_no_file", path=source))
             errand["source"] = str(source.absolute())
         return self._begin(name, errand, lambda: None)
 
@@ -156,7 +153,7 @@ class ModelsDesk:
         with self._guard:
             before = self._errands.get(name)
             if before is not None and before.running:
-                raise InputError(_BUSY)
+                raise InputError(say("models_under_way"))
             self._errands[name] = Errand(self._module, {**errand, "name": name}, ended)
         return self._show()
 
@@ -169,7 +166,7 @@ class ModelsDesk:
 
     def _refuse_elsewhere(self) -> None:
         if not self._local:
-            raise InputError(_ELSEWHERE)
+            raise InputError(say("models_only_there"))
 
 
 def _state(now: Installed) -> str:
@@ -184,9 +181,9 @@ def _problem(wanted: CatalogueEntry, now: Installed) -> str:
         return ""
     names = broken_names(wanted.name)
     if wanted.builtin or not names:
-        return now.problem
-    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return _BROKEN.format(file=names[0], others=others)
+        return heard(now.problem)
+    more = len(names) - 1
+    return say("models_broken_more", file=names[0], count=more) if more else say("models_broken", file=names[0])
 
 
 def _needs_view(wanted: CatalogueEntry, now: Installed) -> Json:
@@ -211,22 +208,24 @@ def _errand_view(errand: Errand | None, *, damaged: bool) -> Json:
             "errand": {
                 "kind": errand.kind,
                 "stopping": errand.stopping,
-                "stage": f"{_STAGES.get(what, what)} {which}".strip(),
+                "stage": f"{say(_STAGES[what]) if what in _STAGES else what} {which}".strip(),
                 "percent": round(100 * step.done / step.total, 1) if step.total else None,
-                "amount": f"{readable_size(step.done)} of {readable_size(step.total)}" if step.total else "",
+                "amount": say("number_of", number=readable_size(step.done), count=readable_size(step.total))
+                if step.total
+                else "",
                 "seconds_left": step.seconds_left,
             },
             "said": "",
             "fault": "",
         }
     outcome = errand.outcome or {}
-    said = _DONE[errand.kind] if "done" in outcome else ""
+    said = say(_DONE[errand.kind]) if "done" in outcome else ""
     if "cancelled" in outcome:
-        said = "Stopped. What has arrived is kept; Download goes on from there."
+        said = say("models_stopped")
     elif outcome.get("done", {}).get("verified") is False:
-        said = "Installed from your files, without comparing them with the published ones: the hub is out of reach."
+        said = say("models_unverified")
     # what a check has found is the problem that the model is shown with
-    fault = "" if errand.kind == "check" and damaged else str(outcome.get("error", ""))
+    fault = "" if errand.kind == "check" and damaged else heard(str(outcome.get("error", "")))
     return {"errand": None, "said": said, "fault": fault}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.errors import InputError, OutputError
 from engine.files import write_atomically
+from studio.languages import say
 
 Json = dict[str, Any]
 
@@ -37,7 +38,7 @@ class Notices:
     def _put_away(self, message: Json) -> Json:
         name = message.get("name")
         if not isinstance(name, str) or name not in _NAMES:
-            raise InputError("The page sent an incomplete message; reload it.")
+            raise InputError(say("old_page"))
         seen = sorted(self._seen() | {name})
         # on a full or read-only disk the page still hides it; next time it is said again
         with contextlib.suppress(OutputError):

@@ -15,6 +15,7 @@ from engine.pictures import PictureStore
 from engine.sample_folder import is_sample_folder, write_sample_folder
 from engine.scene import Scene
 from studio.cast_edits import subject_of
+from studio.languages import say
 
 _MAX_NAME_CHARS = 80
 
@@ -34,9 +35,9 @@ def part_of(scene: Scene, what: str) -> Scene:
     else:
         part = Scene(subjects=(subject_of(scene, what),))
     if not part.references():
-        raise InputError("There is no picture to save yet; add one first.")
+        raise InputError(say("preset_no_picture"))
     if any(not reference.image for reference in part.references()):
-        raise InputError("One of the pictures is missing; choose it or remove it first.")
+        raise InputError(say("preset_picture_missing"))
     return part
 
 
@@ -54,7 +55,7 @@ def save_preset(
     """
     title = " ".join(title.split())
     if not title or len(title) > _MAX_NAME_CHARS:
-        raise InputError(f"Give the preset a name of up to {_MAX_NAME_CHARS} characters.")
+        raise InputError(say("preset_name", most=_MAX_NAME_CHARS))
     folder = (presets or presets_dir()) / folder_name(title)
     if folder.exists() and not replace:
         return None
@@ -72,7 +73,7 @@ def delete_preset(name: str, presets: Path | None = None) -> None:
     presets = presets or presets_dir()
     folder = presets / name
     if folder.parent != presets or name.startswith(".") or not is_own_preset(folder, presets):
-        raise InputError("This preset cannot be deleted: it is not one of yours, or it is gone already.")
+        raise InputError(say("preset_not_own"))
     with writing(folder):
         shutil.rmtree(folder)
 

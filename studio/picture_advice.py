@@ -15,6 +15,7 @@ from engine.faces.kept import known_faces
 from engine.pictures import PictureStore
 from engine.scene import Reference, Role
 from studio.framing import mask_frame, picture_size
+from studio.languages import say
 from studio.thumbnails import thumbnail
 
 SMALL_FACE_PX = 96
@@ -42,13 +43,13 @@ def picture_advice(pictures: PictureStore, reference: Reference) -> str:
         return ""  # a missing picture is told where it is needed
     side = min(facts.width, facts.height)
     if reference.role is Role.face and side < SMALL_FACE_PX:
-        return f"The face is only {facts.width} × {facts.height} px; from {2 * SMALL_FACE_PX} px on it is told better."
+        return say("advice_small_face", width=facts.width, height=facts.height, better=2 * SMALL_FACE_PX)
     if reference.role is not Role.face and max(facts.width, facts.height) < SMALL_PX:
-        return f"Only {facts.width} × {facts.height} px: a larger picture keeps more of it."
+        return say("advice_small", width=facts.width, height=facts.height)
     if reference.role is Role.face and (turned := _turned(pictures, reference.image, reference.mask)):
         return turned
     if reference.role is not Role.background and facts.sharpness < BLURRED_BELOW:
-        return "This picture looks blurred; a sharper one keeps more of it."
+        return say("advice_blurred")
     return ""
 
 
@@ -60,9 +61,9 @@ def _turned(pictures: PictureStore, image: str, mask: str | None) -> str:
     width, height = picture_size(pictures, image)
     face = face_in((0, 0, width, height) if mask is None else mask_frame(pictures, mask), faces)
     if face is not None and looks_away(face):
-        return "This face is turned to the side; one that looks at the camera is kept better."
+        return say("advice_turned")
     if face is not None and is_tilted(face):
-        return "This head is tilted a lot; an upright one is kept better."
+        return say("advice_tilted")
     return ""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from engine.errors import InputError
 from engine.prompt_text import clean_prompt
 from engine.scene import PromptSpan, Reference, Scene
+from studio.languages import say
 
 Place = tuple[int, int]
 
@@ -49,7 +50,7 @@ def reference_of(scene: Scene, identifier: str) -> Reference:
     """Return a reference by its id; `InputError` if the scene has none."""
     known = next((one for one in scene.references() if one.id == identifier), None)
     if known is None:
-        raise InputError("This picture is no longer in the scene; undo, or add it again.")
+        raise InputError(say("reference_gone"))
     return known
 
 
@@ -90,7 +91,7 @@ def bind_words(scene: Scene, identifier: str, start: int, end: int) -> Scene:
     reference = reference_of(scene, identifier)
     words = trimmed(scene.prompt, start, end)
     if words is None:
-        raise InputError(f"Mark the words of the prompt that mean “{reference.label}” first.")
+        raise InputError(say("prompt_mark_first_named", name=reference.label))
     owner = owner_of(scene, identifier)
     taken = [
         place for one in scene.references() if owner_of(scene, one.id) != owner for place in places(scene, one)
@@ -125,7 +126,7 @@ def toggle_words(scene: Scene, owner: str, start: int, end: int) -> Scene | tupl
     own = references_of(scene, owner)
     words = trimmed(scene.prompt, start, end)
     if words is None:
-        raise InputError("Mark some words of the prompt first.")
+        raise InputError(say("mark_some"))
     touching = [(one, place) for one in own for place in places(scene, one) if overlaps(place, words)]
     if any(place[0] <= words[0] and words[1] <= place[1] for _, place in touching):
         for one, _ in touching:
@@ -151,7 +152,7 @@ def references_of(scene: Scene, owner: str) -> tuple[Reference, ...]:
     """Return the references of a subject, or the object or background itself, by the owner's id."""
     found = tuple(one for one in scene.references() if owner_of(scene, one.id) == owner)
     if not found:
-        raise InputError("This part of the cast is no longer there; undo, or add it again.")
+        raise InputError(say("owner_gone"))
     return found
 
 

@@ -12,15 +12,18 @@ from typing import Any
 from engine.codec import from_json, to_json
 from engine.errors import InputError, UserError
 from engine.files import write_atomically
+from studio.languages import LANGUAGES, say
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
-    """`mark`: clips that are saved say visibly, in their frames, that they were generated."""
+    """`mark`: clips that are saved say visibly, in their frames, that they were generated. `language`: of the page, ""
+    as the browser has it."""
 
     mark: bool = False
+    language: str = ""
 
 
 class PreferenceBook:
@@ -36,16 +39,17 @@ class PreferenceBook:
             data: Any = json.loads(self._path.read_bytes())
             known = {field.name for field in dataclasses.fields(Preferences)}
             # A newer version may have written more than this one knows.
-            return from_json(Preferences, to_json(Preferences()) | {name: data[name] for name in known & set(data)})
+            found = from_json(Preferences, to_json(Preferences()) | {name: data[name] for name in known & set(data)})
         except (OSError, ValueError, TypeError, RecursionError, UserError):
             return Preferences()
+        return found if found.language in LANGUAGES else dataclasses.replace(found, language="")
 
     def _prefer(self, message: Json) -> Json:
         """Answer with the preferences, changed first where the message says so."""
-        if "mark" in message:
-            mark = message["mark"]
-            if not isinstance(mark, bool):
-                raise InputError("The page sent an incomplete message; reload it.")
-            new = dataclasses.replace(self.read(), mark=mark)
+        changes = {name: message[name] for name in ("mark", "language") if name in message}
+        if not isinstance(changes.get("mark", False), bool) or changes.get("language", "") not in ("", *LANGUAGES):
+            raise InputError(say("old_page"))
+        if changes:
+            new = dataclasses.replace(self.read(), **changes)
             write_atomically(self._path, json.dumps(to_json(new)).encode())
-        return {"mark": self.read().mark}
+        return to_json(self.read())

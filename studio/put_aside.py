@@ -18,6 +18,7 @@ from pathlib import Path
 
 from engine.errors import InputError
 from engine.files import output_error, writing
+from studio.languages import say
 
 UNDO_S = 30.0
 
@@ -74,7 +75,7 @@ class PutAside:
         with self._lock:
             found = self._waiting().get(token)
             if found is None:
-                raise InputError("This clip was deleted too long ago; it is gone.")
+                raise InputError(say("removed_too_long"))
             target = self._clips() / found.name
             number = 2
             while target.exists():

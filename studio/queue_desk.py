@@ -11,6 +11,7 @@ from engine.request import SEED_RANGE, RenderRequest
 from studio import view
 from studio.draft import FieldError
 from studio.jobs import Job
+from studio.languages import heard, say
 from studio.visitor_queue import RenderQueue
 
 Json = dict[str, Any]
@@ -30,7 +31,7 @@ def variations(request: RenderRequest, count: int) -> list[RenderRequest]:
     """
     seed, last = request.settings.seed, SEED_RANGE[1]
     if seed + count - 1 > last:
-        raise FieldError(f"There are not {count} seeds up to {last}; give a smaller one.", "seed")
+        raise FieldError(say("seeds_few", count=count, last=last), "seed")
     return [replace(request, settings=replace(request.settings, seed=seed + number)) for number in range(count)]
 
 
@@ -56,7 +57,7 @@ class QueueDesk:
         replaced = message.get("replaces")
         count = message.get("count", 1)
         if type(count) is not int or not 1 <= count <= MAX_VARIATIONS:
-            raise FieldError(f"Ask for 1 to {MAX_VARIATIONS} clips at once.", "count")
+            raise FieldError(say("variations_range", most=MAX_VARIATIONS), "count")
         if isinstance(replaced, str) and replaced:
             return self._queue.replace(replaced, request, title)
         first, *others = variations(request, count)
@@ -72,7 +73,7 @@ class QueueDesk:
             "queue": {
                 "paused": self._queue.paused,
                 "holdable": self._queue.holdable,
-                "trouble": self._queue.trouble,
+                "trouble": heard(self._queue.trouble),
                 "more": max(0, len(live) - _MAX_WAITING_SHOWN),
             },
         }
@@ -95,7 +96,7 @@ class QueueDesk:
     def _move(self, message: Json) -> Json:
         by = message.get("by")
         if type(by) is not int:
-            raise InputError("The page sent an incomplete message; reload it.")
+            raise InputError(say("old_page"))
         self._queue.move(_id(message), by)
         return {}
 
@@ -109,17 +110,17 @@ class QueueDesk:
 
     def _log(self, message: Json) -> Json:
         job = self._job(message)
-        return {"name": f"render-{job.id}.txt", "text": job.log or "This render wrote no log."}
+        return {"name": f"render-{job.id}.txt", "text": job.log or say("no_log")}
 
     def _job(self, message: Json) -> Job:
         job = self._queue.job(_id(message))
         if job is None:
-            raise InputError("This render is no longer in the queue; look at the list again.")
+            raise InputError(say("job_gone"))
         return job
 
 
 def _id(message: Json) -> str:
     job_id = message.get("job")
     if not isinstance(job_id, str):
-        raise InputError("The page sent an incomplete message; reload it.")
+        raise InputError(say("old_page"))
     return job_id

@@ -21,6 +21,7 @@ from engine.memory.profiles import in_words, plan_for
 from engine.report_bundle import write_report
 from studio import view
 from studio.jobs import Job
+from studio.languages import say
 from studio.visitor_queue import RenderQueue
 
 Json = dict[str, Any]
@@ -42,7 +43,7 @@ def examine_apart() -> Json:
         )
         return json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise MachineError(f"This machine could not be examined ({type(error).__name__}); try again.") from error
+        raise MachineError(say("report_examine", reason=type(error).__name__)) from error
 
 
 class Reports:
@@ -61,7 +62,7 @@ class Reports:
         if message.get("job") is not None:
             job = self._queue.job(str(message["job"]))
             if job is None:
-                raise InputError("This render is no longer in the queue; look at the list again.")
+                raise InputError(say("job_gone"))
         words = message.get("words") is True
         texts, budget = self._machine()
         if job is not None:

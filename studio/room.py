@@ -86,6 +86,7 @@ class Room:
             notes=ClipNotes(home().notes),
             workshop=self._workshop,
             marked=lambda: preferences.read().mark,
+            language=lambda: preferences.read().language,
             more={
                 **self._cutting.answers,
                 **self._sharing.answers,

@@ -28,6 +28,7 @@ from engine.shared_file import MAX_BYTES as MAX_SHARED_BYTES
 from engine.shared_file import SHARED_ENDINGS
 from studio.clip_pictures import poster, strip, unreadable
 from studio.instance import HELLO, hello
+from studio.languages import heard, say
 from studio.models_desk import UPLOAD_BYTES, ModelsDesk
 from studio.thumbnails import thumbnail
 
@@ -121,20 +122,18 @@ def routes(
         try:
             return JSONResponse(await _receive_folder(request, read_folder))
         except UserError as error:
-            return JSONResponse({"error": str(error)})
+            return JSONResponse({"error": heard(str(error))})
         except ClientDisconnect:  # the page went away half-way: no fault, and nobody is left to hear of it
             return Response(status_code=400)
         except Exception:
             _log.exception("reading a folder failed")
-            return JSONResponse(
-                {"error": "Reading the folder failed by a fault in the program; the terminal shows the details."}
-            )
+            return JSONResponse({"error": say("folder_fault")})
 
     async def receive(request: Request) -> Response:
-        name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or "The picture"
+        name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or say("the_picture")
         data = await _body(request, MAX_FILE_BYTES)
         if data is None:
-            return JSONResponse({"error": str(too_many_bytes(name))})
+            return JSONResponse({"error": heard(str(too_many_bytes(name)))})
         return JSONResponse(await run_in_threadpool(receive_picture, data, name))
 
     async def weights(request: Request) -> Response:
@@ -143,14 +142,14 @@ def routes(
         try:
             place = models.upload_place(name, file)
             most = UPLOAD_BYTES // 2**20
-            too_large = f"The file is too large to be sent; up to {most} MB can be. Type its path instead."
+            too_large = say("file_too_large", most=most)
             length = request.headers.get("content-length", "")
             if not length.isdigit() or int(length) > UPLOAD_BYTES:  # too much even to be dropped
                 raise InputError(too_large)
             await _write_body(request, place, UPLOAD_BYTES, too_large)
             return JSONResponse(await run_in_threadpool(models.take_upload, name, place, accepted=accepted))
         except UserError as error:
-            return JSONResponse({"error": str(error)})
+            return JSONResponse({"error": heard(str(error))})
         except ClientDisconnect:  # the page went away half-way
             return Response(status_code=400)
 
@@ -158,14 +157,12 @@ def routes(
         try:
             return JSONResponse(await _receive_shared(request, receive_shared))
         except UserError as error:
-            return JSONResponse({"error": str(error)})
+            return JSONResponse({"error": heard(str(error))})
         except ClientDisconnect:  # as above
             return Response(status_code=400)
         except Exception:
             _log.exception("reading a shared file failed")
-            return JSONResponse(
-                {"error": "Reading the file failed by a fault in the program; the terminal shows the details."}
-            )
+            return JSONResponse({"error": say("file_fault")})
 
     def still(request: Request) -> Response:
         name, frame = file_name(request.path_params["name"]), request.query_params.get("frame", "0")
@@ -179,11 +176,11 @@ def routes(
         return _file(path, "image/webp", _FOR_GOOD)
 
     async def clip(request: Request) -> Response:
-        name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or "The clip"
+        name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or say("the_clip")
         try:
             return JSONResponse(await _receive_clip(request, name, receive_clip))
         except UserError as error:
-            return JSONResponse({"error": str(error)})
+            return JSONResponse({"error": heard(str(error))})
         except ClientDisconnect:
             return Response(status_code=400)
 
@@ -266,10 +263,10 @@ async def _receive_shared(request: Request, receive_shared: SharedReceiver) -> d
     name = PurePosixPath(request.query_params.get("name", "").replace("\\", "/")[:_MAX_NAME_CHARS]).name
     ending = PurePosixPath(name).suffix.lower()
     if ending not in SHARED_ENDINGS:
-        raise InputError(f"“{name}” is no file to share scenes; choose one that ends in .lumosx, or a zip of a folder.")
+        raise InputError(say("shared_wrong_kind", name=name))
     with tempfile.TemporaryDirectory(prefix="lumosx-sent-") as temporary:
         path = Path(temporary) / f"shared{ending}"
-        too_large = f"“{name}” is larger than {MAX_SHARED_BYTES // 2**20} MB; share fewer pictures."
+        too_large = say("shared_too_large", name=name, most=MAX_SHARED_BYTES // 2**20)
         await _write_body(request, path, MAX_SHARED_BYTES, too_large)
         try:
             return await run_in_threadpool(receive_shared, path, name, "keep" in request.query_params)
@@ -280,10 +277,10 @@ async def _receive_shared(request: Request, receive_shared: SharedReceiver) -> d
 async def _receive_clip(request: Request, name: str, receive: ClipReader) -> dict[str, Any]:
     ending = Path(name).suffix.lower()
     if ending not in _CLIP_ENDINGS:
-        raise InputError(f"“{name}” is no clip of the studio; those end in .mp4, .webm or .gif.")
+        raise InputError(say("clip_wrong_kind", name=name))
     with tempfile.TemporaryDirectory(prefix="lumosx-clip-") as folder:
         path = Path(folder) / f"clip{ending}"
-        too_large = f"“{name}” is larger than any clip of the studio; {_MAX_CLIP_BYTES // 2**20} MB at most."
+        too_large = say("clip_too_large", name=name, most=_MAX_CLIP_BYTES // 2**20)
         await _write_body(request, path, _MAX_CLIP_BYTES, too_large)
         return await run_in_threadpool(receive, path, name)
 
@@ -291,21 +288,19 @@ async def _receive_clip(request: Request, name: str, receive: ClipReader) -> dic
 async def _receive_folder(request: Request, read_folder: FolderReader) -> dict[str, Any]:
     size = request.headers.get("content-length", "")
     if not size.isdigit() or int(size) > _MAX_FOLDER_BYTES:
-        raise InputError(
-            f"The folder is too large; send {_MAX_FOLDER_BYTES // 2**20} MB at most, without what is no picture."
-        )
+        raise InputError(say("folder_too_large", most=_MAX_FOLDER_BYTES // 2**20))
     try:
         async with request.form(max_files=_MAX_FILES, max_fields=_MAX_FILES) as form:
             paths = [str(path) for path in form.getlist("path")]
             files = [file for file in form.getlist("file") if isinstance(file, UploadFile)]
             return await _read_sent(paths, files, read_folder)
     except HTTPException as error:  # what the form parser's refusal becomes
-        raise InputError(f"The folder holds too many files; {_MAX_FILES} at most can be sent.") from error
+        raise InputError(say("folder_too_many", most=_MAX_FILES)) from error
 
 
 async def _read_sent(paths: list[str], files: list[UploadFile], read_folder: FolderReader) -> dict[str, Any]:
     if not files or len(paths) != len(files):
-        raise InputError("The folder is empty; pick one that holds caption.txt and subjects/.")
+        raise InputError(say("folder_empty"))
     with tempfile.TemporaryDirectory(prefix="lumosx-folder-") as temporary:
         for path, file in zip(paths, files, strict=True):
             target = inside(Path(temporary), path)
@@ -315,7 +310,7 @@ async def _read_sent(paths: list[str], files: list[UploadFile], read_folder: Fol
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(data)
                 except (FileExistsError, IsADirectoryError, NotADirectoryError, UnicodeEncodeError) as error:
-                    raise InputError("The folder holds a file whose name cannot be used; rename that file.") from error
+                    raise InputError(say("folder_bad_name")) from error
                 except OSError as error:
                     raise output_error(error, target) from error
         title = next(iter(PurePosixPath(paths[0]).parts), "")
@@ -330,7 +325,7 @@ def inside(root: Path, path: str) -> Path | None:
     """
     parts = PurePosixPath(path.replace("\\", "/")).parts
     if any(part in ("..", "/") or ":" in part or "\0" in part for part in parts):
-        raise InputError("The folder holds a file whose name leads out of it; rename that file.")
+        raise InputError(say("folder_name_out"))
     below = list(parts[1:])
     if (
         not below

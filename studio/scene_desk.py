@@ -17,6 +17,7 @@ from studio.draft import edit_prompt, parse_scene
 from studio.drafts import DraftBook
 from studio.edits import ChoiceNeeded, apply_edit
 from studio.framing import first_box, mask_frame, picture_size
+from studio.languages import heard, say
 from studio.library import Library
 from studio.own_presets import delete_preset, part_of, save_preset
 from studio.picture_advice import picture_advice
@@ -52,7 +53,7 @@ class SceneDesk:
         try:
             picture = self._pictures.add_bytes(data, name)
         except UserError as error:
-            return {"error": str(error)}
+            return {"error": heard(str(error))}
         width, height = picture_size(self._pictures, picture)
         return {
             "picture": picture,
@@ -127,5 +128,5 @@ def text_of(message: Json, name: str) -> str:
     """Return a field of a message that has to be text."""
     value = cast(object, message.get(name))
     if not isinstance(value, str):
-        raise InputError("The page sent an incomplete message; reload it.")
+        raise InputError(say("old_page"))
     return value

@@ -19,6 +19,7 @@ from engine.sources import load_source
 from studio import view
 from studio.cast_edits import insert_cast
 from studio.draft import parse_scene, settings_from
+from studio.languages import say
 from studio.library import Library, kind_of, preset_title
 from studio.own_presets import folder_name, part_of, save_preset
 from studio.scene_desk import text_of
@@ -75,7 +76,7 @@ class Sharing:
                 preset = save_preset(scene, self._pictures, name, presets=self._library.own)
                 if preset is not None:
                     return preset
-        raise InputError("There are many presets of this name already; delete some first.")
+        raise InputError(say("presets_same_name"))
 
     def _share(self, message: Json) -> Json:
         scene = part_of(parse_scene(message.get("scene")), text_of(message, "what"))

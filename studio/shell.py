@@ -18,6 +18,7 @@ from studio.guards import middleware
 from studio.home import home_of, personal_home
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
+from studio.languages import say
 from studio.limits import Allowance
 from studio.models_desk import ModelsDesk
 from studio.room import Room
@@ -27,7 +28,7 @@ from studio.theme import script, style, theme
 from studio.visitor_queue import VisitorQueue
 from studio.visitors import OwnRoom, Rooms, Visitors
 
-_TEMPLATE = '<div class="lx"><p class="quiet">One moment…</p></div>'
+_TEMPLATE = f'<div class="lx"><p class="quiet">{say("page_moment")}</p></div>'
 
 
 class Shell:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from gradio import themes
 
+from studio.languages import for_script
+
 WEB = Path(__file__).parent / "web"
 PARTS = (
-    "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop", "faces",
-    "facebox", "prompt", "share", "presets", "cost", "forget", "report", "scene", "settings", "work", "queue", "clips",
-    "run", "reel", "compare", "picker", "clip_edit", "viewer", "swaps", "gallery", "models", "page",
+    "language", "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop",
+    "faces", "facebox", "prompt", "share", "presets", "cost", "forget", "report", "scene", "settings", "work",
+    "queue", "clips", "run", "reel", "compare", "picker", "clip_edit", "viewer", "swaps", "gallery", "models", "page",
 )  # fmt: skip
 """The scripts, in the order in which they build on one another."""
 
@@ -33,5 +35,7 @@ def style() -> str:
 
 
 def script() -> str:
-    """Return the page's script: its parts in one function scope, in the order in which they build on one another."""
-    return "\n".join((WEB / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
+    """Return the page's script: its sentences and its parts in one function scope, in the order in which they build on
+    one another."""
+    parts = [(WEB / f"{part}.js").read_text(encoding="utf-8") for part in PARTS]
+    return "\n".join([for_script(), *parts])

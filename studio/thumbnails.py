@@ -12,6 +12,7 @@ from engine.files import write_atomically
 from engine.paths import cache_dir
 from engine.pictures import PictureStore, model_picture
 from engine.scene import Reference, Role
+from studio.languages import say
 
 _LONGEST_PX = 448
 _LARGE_PX = 1600
@@ -27,11 +28,11 @@ def thumbnail(pictures: PictureStore, image: str, mask: str | None, role: str | 
         OutputError: the cache cannot be written.
     """
     if image not in pictures or (mask is not None and mask not in pictures):
-        raise PictureError("There is no such picture; choose the scene again.")
+        raise PictureError(say("thumbnail_none"))
     try:
         kind = Role(role) if role is not None else Role.object
     except ValueError as error:
-        raise PictureError("There is no such role of a picture; reload the page.") from error
+        raise PictureError(say("no_such_role")) from error
     name = image if mask is None else f"{image}-{mask}-{kind.value}"
     path = cache_dir() / "thumbnails" / f"{name}{'-large' if large else ''}.webp"
     longest = _LARGE_PX if large else _LONGEST_PX

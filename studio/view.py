@@ -15,6 +15,7 @@ from engine.request import RenderRequest, RenderSettings, nearest_frames, neares
 from engine.scene import Reference, Role, Scene
 from studio.findings import Finding, findings, too_many
 from studio.jobs import Job, JobState
+from studio.languages import heard, say, say_count
 from studio.library import PresetEntry
 from studio.places import places
 
@@ -24,7 +25,12 @@ NUM_TONES = 6
 """How many subjects have a colour of their own before colours repeat; their numbers never do."""
 
 _OWN_CLIP = re.compile(r"\d{8}-\d{6}-(.+?)-seed\d+(?:-\d+)?")
-_ROLES = {Role.face: "Face", Role.attribute: "Attribute", Role.object: "Object", Role.background: "Background"}
+_ROLES = {
+    Role.face: "role_face",
+    Role.attribute: "role_attribute",
+    Role.object: "role_object",
+    Role.background: "role_background",
+}
 
 
 def picture_url(reference: Reference) -> str:
@@ -78,7 +84,7 @@ def scene_view(scene: Scene, title: str, advice: Callable[[Reference], str] = la
         "prompt": scene.prompt,
         "marks": sorted(marks, key=lambda mark: (mark["start"], mark["end"])),
         "owners": owners,
-        "reading": f"The prompt names {named} of {total} {'picture' if total == 1 else 'pictures'}." if total else "",
+        "reading": say_count("reading", total, named=named) if total else "",
         "problems": [_finding(finding) for finding in found],
         "advice": [_finding(finding) for finding in too_many(scene)],
         "may_skip_binding": any(finding.may_skip for finding in found),
@@ -97,7 +103,7 @@ def _owners(scene: Scene, advice: Callable[[Reference], str]) -> Iterator[Json]:
         yield {
             "id": subject.id,
             "kind": "subject",
-            "title": f"Subject {number}",
+            "title": say("subject", number=number),
             "name": name,
             "tone": tone,
             "badge": str(number),
@@ -108,7 +114,7 @@ def _owners(scene: Scene, advice: Callable[[Reference], str]) -> Iterator[Json]:
         yield {
             "id": reference.id,
             "kind": "object",
-            "title": f"Object {number}" if several else "Object",
+            "title": say("object", number=number) if several else say("role_object"),
             "name": reference.label,
             "tone": "object",
             "badge": f"O{number}" if several else "O",
@@ -118,7 +124,7 @@ def _owners(scene: Scene, advice: Callable[[Reference], str]) -> Iterator[Json]:
         yield {
             "id": scene.background.id,
             "kind": "background",
-            "title": "Background",
+            "title": say("role_background"),
             "name": scene.background.label,
             "tone": "background",
             "badge": "B",
@@ -129,17 +135,17 @@ def _owners(scene: Scene, advice: Callable[[Reference], str]) -> Iterator[Json]:
 def _reference(scene: Scene, reference: Reference, advice: Callable[[Reference], str]) -> Json:
     found = places(scene, reference)
     if reference.id in scene.unbound:
-        bound = "bound to no words"
+        bound = say("bound_none")
     elif not found:
-        bound = "not in the prompt"
+        bound = say("bound_missing")
     else:
         words = scene.prompt[found[0][0] : found[0][1]]
-        times = "once" if len(found) == 1 else f"{len(found)} times"
-        bound = f"named {times}" if words == reference.label else f"named {times}: “{words}”"
+        key = "bound" if words == reference.label else "bound_other"
+        bound = say_count(key, len(found), words=words)
     return {
         "id": reference.id,
         "kind": reference.role.value,
-        "role": _ROLES[reference.role],
+        "role": say(_ROLES[reference.role]),
         "label": reference.label,
         "picture": picture_url(reference) if reference.image else "",
         "image": reference.image,
@@ -165,14 +171,14 @@ def job_view(job: Job) -> Json:
         "picture": _job_picture(job),
         "saved_step": job.step,
         "batch": job.batch,
-        "stage": STAGES.get(stage, stage.replace("_", " ").capitalize()) or "Starting",
+        "stage": heard(STAGES.get(stage, stage.replace("_", " ").capitalize())) or say("job_starting"),
         "step": progress.step if progress else 0,
         "num_steps": progress.num_steps if progress else 0,
         "seconds_left": progress.seconds_left if progress and job.state is JobState.running else None,
         "seed": str(settings.seed),
         "builtin": engine_info(settings.engine).builtin,
-        "notice": job.notice,
-        "error": job.error,
+        "notice": heard(job.notice),
+        "error": heard(job.error) if job.error else job.error,
         "has_log": job.log is not None,
         # remembered longer than its file, perhaps
         "clip": clip_view(job.clip.path.name, job.request, job.clip.seconds)
@@ -219,7 +225,7 @@ def clip_view(name: str, request: RenderRequest | None, seconds: float | None) -
         | {
             "prompt": request.scene.prompt,
             "builtin": info.builtin,
-            "engine_title": info.title,
+            "engine_title": heard(info.title),
             "fps": settings.fps,
             "seconds": seconds,
         }
@@ -248,17 +254,18 @@ def engine_view(info: EngineInfo, missing: str | None) -> Json:
     settings = info.defaults
     square = nearest_size(round((settings.width * settings.height) ** 0.5))
     sizes = {
-        f"{settings.width}x{settings.height}": f"{settings.width} × {settings.height}, wide",
-        f"{settings.height}x{settings.width}": f"{settings.height} × {settings.width}, tall",
-        f"{square}x{square}": f"{square} × {square}, square",
+        f"{settings.width}x{settings.height}": say("size_wide", width=settings.width, height=settings.height),
+        f"{settings.height}x{settings.width}": say("size_tall", width=settings.height, height=settings.width),
+        f"{square}x{square}": say("size_square", side=square),
     }
+    title = heard(info.title)
     lengths = sorted({1, nearest_frames(settings.num_frames // 2), settings.num_frames})
     return {
         "name": info.name,
-        "title": info.title if missing is None else f"{info.title} (weights not installed)",
+        "title": title if missing is None else say("weights_missing", title=title),
         "builtin": info.builtin,
         "available": missing is None,
-        "note": f"{info.note} Licence of the weights: {info.licence}.",
+        "note": say("weights_note", note=heard(info.note), licence=info.licence),
         "sizes": [{"value": value, "title": title} for value, title in sizes.items()],
         "frames": [{"value": str(count), "title": _length(count, settings.fps)} for count in lengths],
         "defaults": settings_view(settings),
@@ -266,4 +273,4 @@ def engine_view(info: EngineInfo, missing: str | None) -> Json:
 
 
 def _length(num_frames: int, fps: int) -> str:
-    return "1 frame, a still" if num_frames == 1 else f"{num_frames} frames, {num_frames / fps:.1f} s"
+    return say_count("length", num_frames, seconds=f"{num_frames / fps:.1f}")

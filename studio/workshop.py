@@ -10,6 +10,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any
 
 from engine.cancel import CancelToken
 from engine.errors import Cancelled, InputError, UserError
+from studio.languages import heard, say
 
 Json = dict[str, Any]
 Report = Callable[[int, int], None]
@@ -24,7 +26,6 @@ Report = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)
 _KEPT = 60
-_FAULT = "This did not work because of a fault in the program; the terminal where the studio was started shows details."
 
 
 class TaskState(StrEnum):
@@ -61,7 +62,7 @@ class Workshop:
         self._changed = threading.Condition()
         self._tasks: dict[str, Task] = {}
         self._tokens: dict[str, CancelToken] = {}
-        self._waiting: list[tuple[str, Callable[[Report], Json]]] = []
+        self._waiting: list[tuple[str, Context, Callable[[Report], Json]]] = []
         self._numbers = itertools.count(1)
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -70,11 +71,11 @@ class Workshop:
         """Queue a task; `work` is called in the thread, and raises `UserError` for what the user has to know."""
         with self._changed:
             if self._closing:
-                raise UserError("The studio is closing; start it again.")
+                raise UserError(say("studio_closing"))
             task = Task(id=f"task-{next(self._numbers)}")
             self._tasks[task.id] = task
             self._tokens[task.id] = CancelToken()
-            self._waiting.append((task.id, work))
+            self._waiting.append((task.id, copy_context(), work))
             for old in [known.id for known in self._tasks.values() if known.final][:-_KEPT]:
                 del self._tasks[old]
             if self._thread is None:
@@ -93,7 +94,7 @@ class Workshop:
             self._changed.wait_for(lambda: self._differs(task_id, seen), timeout_s)
             task = self._tasks.get(task_id)
         if task is None:
-            raise InputError("The studio was started anew since then; begin this again.")
+            raise InputError(say("task_gone"))
         return task
 
     def _differs(self, task_id: str, seen: int | None) -> bool:
@@ -106,7 +107,7 @@ class Workshop:
             token = self._tokens.get(task_id)
             if token is not None:
                 token.cancel()
-            if any(waiting == task_id for waiting, _ in self._waiting):
+            if any(waiting[0] == task_id for waiting in self._waiting):
                 self._waiting = [one for one in self._waiting if one[0] != task_id]
                 self._end(task_id, state=TaskState.cancelled)
 
@@ -134,19 +135,19 @@ class Workshop:
                 self._changed.wait_for(lambda: self._closing or bool(self._waiting))
                 if self._closing:
                     return
-                task_id, work = self._waiting.pop(0)
+                task_id, context, work = self._waiting.pop(0)  # the context: in the language of who began it
                 token = self._tokens[task_id]
                 self._put(task_id, state=TaskState.running)
             try:
-                result = work(partial(self._report, task_id, token))
+                result = context.run(work, partial(self._report, task_id, token))
                 self._end(task_id, state=TaskState.done, result=result)
             except Cancelled:
                 self._end(task_id, state=TaskState.cancelled)
             except UserError as error:
-                self._end(task_id, state=TaskState.failed, error=str(error))
+                self._end(task_id, state=TaskState.failed, error=context.run(heard, str(error)))
             except Exception:
                 _log.exception("%s failed", task_id)
-                self._end(task_id, state=TaskState.failed, error=_FAULT)
+                self._end(task_id, state=TaskState.failed, error=context.run(say, "task_fault"))
 
     def _report(self, task_id: str, token: CancelToken, done: int, to_do: int) -> None:
         token.raise_if_cancelled()

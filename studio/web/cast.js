@@ -42,7 +42,7 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
   // -- choosing files --------------------------------------------------------------------------------------------------------
 
   let chosen = null;
-  const picker = h("input", { type: "file", multiple: true, accept: "image/*", class: "visually-hidden", tabIndex: -1, "aria-label": "Pictures to add" });
+  const picker = h("input", { type: "file", multiple: true, accept: "image/*", class: "visually-hidden", tabIndex: -1, "aria-label": say("cast_files") });
   picker.addEventListener("change", () => {
     const files = [...picker.files];
     picker.value = "";
@@ -75,9 +75,9 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
     return node;
   }
 
-  const addPerson = tile("person", "Add people", "one photograph each, or drop them anywhere", true, ways.person);
-  const addObject = tile("small", "Add an object", "", true, ways.object);
-  const addBackground = tile("small", "Set the background", "", false, ways.background);
+  const addPerson = tile("person", say("cast_add_people"), say("cast_add_people_hint"), true, ways.person);
+  const addObject = tile("small", say("cast_add_object"), "", true, ways.object);
+  const addBackground = tile("small", say("cast_set_background"), "", false, ways.background);
   const adders = h("div", { class: "adders" }, addPerson, h("div", { class: "adders-small" }, addObject, addBackground));
 
   // -- boxes -----------------------------------------------------------------------------------------------------------------
@@ -89,9 +89,10 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
     const pictures = h("div", { class: "pictures" });
     const advice = h("p", { class: "advice-line", hidden: true });
     const options = h("button", { type: "button", class: "icon", "aria-haspopup": "menu", onclick: () => openBox() }, "⋯");
-    const wears = kind === "subject" ? tile("wears", "Add what they wear", "", true, ways.worn(id)) : null;
-    const face = kind === "subject" ? tile("wears", "Add a face", "", false, ways.face(id)) : null;
-    const node = h("section", {}, h("div", { class: "box-head" }, heading, kind === "subject" && options), pictures, advice);
+    const receives = { subject: say("cast_receives_worn"), background: say("cast_receives_background") };
+    const wears = kind === "subject" ? tile("wears", say("cast_add_worn"), "", true, ways.worn(id)) : null;
+    const face = kind === "subject" ? tile("wears", say("cast_add_face"), "", false, ways.face(id)) : null;
+    const node = h("section", {}, h("div", { class: "box-head", "data-receives": receives[kind] }, heading, kind === "subject" && options), pictures, advice);
     if (wears) node.dropFiles = ways.worn(id);
     if (kind === "object") node.dropFiles = ways.object;
     if (kind === "background") node.dropFiles = ways.background;
@@ -104,22 +105,22 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
       openMenu(
         options,
         [
-          { title: "Move to the front", disabled: place === 0, run: () => move(place - 1) },
-          { title: "Move to the back", disabled: place === all.length - 1, run: () => move(place + 1) },
-          { title: "Duplicate", run: () => board.edit({ kind: "duplicate", subject: id }) },
-          { title: "Save as a preset…", run: () => savePerson(id, owner.name || owner.title) },
-          { title: "Share as a file…", run: () => sharePerson(id, owner.name || owner.title) },
-          { title: "Remove from the scene", danger: true, run: () => board.edit({ kind: "remove", target: id }).then(() => addPerson.focus()) },
-          owner.references.length > 0 && { title: "Delete this person’s pictures from this computer…", danger: true, run: () => deletePerson(id, owner.name || owner.title) },
+          { title: say("cast_forward"), disabled: place === 0, run: () => move(place - 1) },
+          { title: say("cast_backward"), disabled: place === all.length - 1, run: () => move(place + 1) },
+          { title: say("cast_duplicate"), run: () => board.edit({ kind: "duplicate", subject: id }) },
+          { title: say("save_preset_menu"), run: () => savePerson(id, owner.name || owner.title) },
+          { title: say("share_menu"), run: () => sharePerson(id, owner.name || owner.title) },
+          { title: say("cast_remove"), danger: true, run: () => board.edit({ kind: "remove", target: id }).then(() => addPerson.focus()) },
+          owner.references.length > 0 && { title: say("cast_delete_person"), danger: true, run: () => deletePerson(id, owner.name || owner.title) },
         ].filter(Boolean),
-        `Options of ${owner.title}`,
+        say("options_of", { name: owner.title }),
       );
     }
 
     // a person's box dragged onto another takes its place; a thing dragged here belongs here
     if (kind === "subject") {
       heading.draggable = true;
-      heading.title = "Drag to another person to change the order";
+      heading.title = say("cast_drag");
       heading.addEventListener("dragstart", (event) => {
         event.dataTransfer.setData("text/plain", owner.title);
         event.dataTransfer.effectAllowed = "move";
@@ -148,7 +149,7 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
         node.setAttribute("aria-label", next.title);
         write(badge, next.badge);
         write(title, next.title);
-        options.setAttribute("aria-label", `Options of ${next.title}`);
+        options.setAttribute("aria-label", say("options_of", { name: next.title }));
         sentence(advice, saying);
         const shown = next.references.map((reference) => {
           if (!figures.has(reference.id)) figures.set(reference.id, figurePart(board, reference.id));
@@ -174,7 +175,7 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
     for (const id of boxes.keys()) if (!ids.has(id)) boxes.delete(id);
     for (const id of figures.keys()) if (!references.has(id)) figures.delete(id);
     arrange(boxesNode, [...view.owners.map((one) => boxes.get(one.id).node), adders]);
-    write(addBackground.querySelector(".tile-title"), view.owners.some((one) => one.kind === "background") ? "Change the background" : "Set the background");
+    write(addBackground.querySelector(".tile-title"), view.owners.some((one) => one.kind === "background") ? say("cast_change_background") : say("cast_set_background"));
     cast.classList.toggle("bare", !view.owners.length);
     sentence(many, view.advice.filter((one) => !one.target).map((one) => one.text).join(" "));
     sentence(fault, "");
@@ -182,16 +183,16 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
   }
 
   const title = h("span", { class: "quiet cast-title" });
-  const undoButton = h("button", { type: "button", class: "small", onclick: undo, title: "Ctrl+Z" }, "Undo");
-  const redoButton = h("button", { type: "button", class: "small", onclick: redo, title: "Ctrl+Shift+Z" }, "Redo");
-  const saveButton = h("button", { type: "button", class: "small", onclick: saveAll }, "Save as a preset…");
-  const shareButton = h("button", { type: "button", class: "small", onclick: shareAll }, "Share…");
-  const emptyButton = h("button", { type: "button", class: "small", onclick: startEmpty }, "Start empty");
+  const undoButton = h("button", { type: "button", class: "small", onclick: undo, title: "Ctrl+Z" }, say("undo"));
+  const redoButton = h("button", { type: "button", class: "small", onclick: redo, title: "Ctrl+Shift+Z" }, say("redo"));
+  const saveButton = h("button", { type: "button", class: "small", onclick: saveAll }, say("save_preset_menu"));
+  const shareButton = h("button", { type: "button", class: "small", onclick: shareAll }, say("cast_share"));
+  const emptyButton = h("button", { type: "button", class: "small", onclick: startEmpty }, say("cast_empty"));
   const invitation = h(
     "div",
     { class: "invitation" },
-    h("p", { class: "big" }, "Who is in your clip?"),
-    h("p", { class: "quiet" }, "Drop one or many photographs anywhere on this page: each becomes a person. Then add what they wear, a thing, a place."),
+    h("p", { class: "big" }, say("cast_who")),
+    h("p", { class: "quiet" }, say("cast_invitation")),
   );
   const boxesNode = h("div", { class: "boxes" });
   const many = h("p", { class: "advice-line", hidden: true });
@@ -204,14 +205,14 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
     "div",
     { class: "notice fault refused", hidden: true, role: "alert" },
     refused,
-    h("button", { type: "button", class: "plain", onclick: () => (refusedBox.hidden = true) }, "Good to know"),
+    h("button", { type: "button", class: "plain", onclick: () => (refusedBox.hidden = true) }, say("cast_good")),
   );
 
   return {
     node: h(
       "section",
-      { class: "part", "aria-label": "Cast" },
-      h("header", {}, h("h2", {}, "Cast"), title, h("div", { class: "bar-buttons" }, undoButton, redoButton, saveButton, shareButton, emptyButton)),
+      { class: "part", "aria-label": say("cast_title") },
+      h("header", {}, h("h2", {}, say("cast_title")), title, h("div", { class: "bar-buttons" }, undoButton, redoButton, saveButton, shareButton, emptyButton)),
       cast, consent, foot, busy, advised, doneNote, refusedBox, fault, picker,
     ),
     show(next, document) {

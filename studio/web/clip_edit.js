@@ -1,23 +1,6 @@
 // A new clip made of a finished one: a part of it, its speed, repeats, there and back, clips that follow. The original stays.
 
-const EDIT_WORDS = {
-  title: "Make a new clip of it",
-  first: "First frame",
-  last: "Last frame",
-  part: (from, to) => `frames ${from} to ${to}`,
-  speed: "Speed",
-  speeds: [["0.25", "¼ ×"], ["0.5", "½ ×"], ["0.75", "¾ ×"], ["1", "as it is"], ["1.5", "1½ ×"], ["2", "2 ×"], ["4", "4 ×"]],
-  times: "Times over",
-  back: "there and back",
-  follows: "Then",
-  add: "Add a clip…",
-  addTitle: "Which clip follows?",
-  remove: (title) => `Leave out ${title}`,
-  length: (frames, seconds) => `${plural(frames, "frame", "frames")}, ${seconds.toFixed(1)} s`,
-  make: "Make the clip",
-  making: "Making the clip…",
-  original: "The original stays as it is.",
-};
+const CLIP_SPEEDS = [["0.25", "¼ ×"], ["0.5", "½ ×"], ["0.75", "¾ ×"], ["1", ""], ["1.5", "1½ ×"], ["2", "2 ×"], ["4", "4 ×"]];
 
 // clipEditPart(ask, picker): show(clip, reel) puts it to work on a clip that plays in `reel`; onMade(name) is told of the new one.
 function clipEditPart(ask, picker, { others, onMade }) {
@@ -26,31 +9,31 @@ function clipEditPart(ask, picker, { others, onMade }) {
   let joined = [];
   let asked = 0; // counts questions about the length: only the last answer counts
 
-  const first = h("input", { type: "range", min: 0, step: 1, class: "from", "aria-label": EDIT_WORDS.first, oninput: () => cut(first) });
-  const last = h("input", { type: "range", min: 0, step: 1, class: "to", "aria-label": EDIT_WORDS.last, oninput: () => cut(last) });
+  const first = h("input", { type: "range", min: 0, step: 1, class: "from", "aria-label": say("edit_first"), oninput: () => cut(first) });
+  const last = h("input", { type: "range", min: 0, step: 1, class: "to", "aria-label": say("edit_last"), oninput: () => cut(last) });
   const picture = h("img", { alt: "", draggable: false });
   const left = h("i", { class: "shade left" });
   const right = h("i", { class: "shade right" });
   const part = h("span", { class: "quiet" });
   const strip = h("div", { class: "strip" }, picture, left, right, first, last);
-  const speed = field(EDIT_WORDS.speed, h("select", { onchange: change }, EDIT_WORDS.speeds.map(([value, title]) => h("option", { value }, title))));
-  const times = field(EDIT_WORDS.times, h("input", { type: "number", min: 1, max: 50, step: 1, value: 1, inputMode: "numeric", oninput: change }));
+  const speed = field(say("edit_speed"), h("select", { onchange: change }, CLIP_SPEEDS.map(([value, title]) => h("option", { value }, title || say("edit_speed_as_is")))));
+  const times = field(say("edit_times"), h("input", { type: "number", min: 1, max: 50, step: 1, value: 1, inputMode: "numeric", oninput: change }));
   const back = h("input", { type: "checkbox", onchange: change });
   const list = h("ol", { class: "joined" });
-  const add = h("button", { type: "button", class: "small", onclick: addClip }, EDIT_WORDS.add);
+  const add = h("button", { type: "button", class: "small", onclick: addClip }, say("edit_add"));
   const length = h("output", { class: "quiet" });
-  const make = h("button", { type: "button", onclick: run, disabled: true }, EDIT_WORDS.make);
+  const make = h("button", { type: "button", onclick: run, disabled: true }, say("edit_make"));
   const task = taskPart(ask);
 
   const node = h(
     "details",
     { class: "clip-edit" },
-    h("summary", {}, EDIT_WORDS.title),
+    h("summary", {}, say("edit_title")),
     strip,
     h("p", { class: "under-strip" }, part),
-    h("div", { class: "edit-row" }, speed.node, times.node, h("label", { class: "check" }, back, EDIT_WORDS.back)),
-    h("div", { class: "edit-follows" }, h("span", { class: "caption" }, EDIT_WORDS.follows), list, add),
-    h("div", { class: "edit-make" }, make, length, h("span", { class: "quiet original" }, EDIT_WORDS.original)),
+    h("div", { class: "edit-row" }, speed.node, times.node, h("label", { class: "check" }, back, say("edit_back"))),
+    h("div", { class: "edit-follows" }, h("span", { class: "caption" }, say("edit_follows")), list, add),
+    h("div", { class: "edit-make" }, make, length, h("span", { class: "quiet original" }, say("edit_original"))),
     task.node,
   );
 
@@ -77,7 +60,7 @@ function clipEditPart(ask, picker, { others, onMade }) {
 
   async function change() {
     const [from, to] = [Number(first.value), Number(last.value)];
-    write(part, EDIT_WORDS.part(from + 1, to + 1));
+    write(part, say("edit_part", { from: from + 1, to: to + 1 }));
     left.style.width = `${(100 * from) / clip.num_frames}%`;
     right.style.width = `${(100 * (clip.num_frames - 1 - to)) / clip.num_frames}%`;
     reel.range(from, to + 1, Number(speed.control.value));
@@ -89,12 +72,12 @@ function clipEditPart(ask, picker, { others, onMade }) {
     if (mine !== asked) return;
     make.disabled = Boolean(answer.error);
     const untouched = !joined.length && !back.checked && from === 0 && to === clip.num_frames - 1 && speed.control.value === "1" && times.control.value === "1";
-    write(length, answer.error ? "" : EDIT_WORDS.length(answer.num_frames, answer.seconds));
+    write(length, answer.error ? "" : sayCount("edit_length", answer.num_frames, { seconds: answer.seconds.toFixed(1) }));
     if (answer.error && !untouched) task.say(answer.error);
   }
 
   async function addClip() {
-    const chosen = await picker.clip(EDIT_WORDS.addTitle, others());
+    const chosen = await picker.clip(say("edit_add_title"), others());
     add.focus();
     if (!chosen) return;
     joined = [...joined, chosen];
@@ -116,7 +99,7 @@ function clipEditPart(ask, picker, { others, onMade }) {
             {
               type: "button",
               class: "icon",
-              "aria-label": EDIT_WORDS.remove(one.title),
+              "aria-label": say("edit_leave_out", { title: one.title }),
               onclick: () => {
                 joined = joined.filter((_, number) => number !== place);
                 showJoined();
@@ -134,7 +117,7 @@ function clipEditPart(ask, picker, { others, onMade }) {
   async function run() {
     make.disabled = true;
     reel.pause();
-    const made = await task.run({ do: "clip_edit", edit: edit() }, EDIT_WORDS.making);
+    const made = await task.run({ do: "clip_edit", edit: edit() }, say("edit_making"));
     make.disabled = false;
     if (made) onMade(made.clip);
   }

@@ -1,22 +1,16 @@
 // Two clips side by side, or one above the other on a narrow screen, kept in step by one control.
 
-const COMPARE_WORDS = {
-  title: "Side by side",
-  close: "Close",
-  keys: "Space plays and pauses, ← and → go frame by frame.",
-};
-
 // comparePart(root): compare(one, other, captions); `captions` are two words for what they are, or nothing.
 function comparePart(root) {
   const stage = h("div", { class: "compare-stage" });
   const under = h("div", {});
   const dialog = h(
     "dialog",
-    { class: "wide-dialog compare", "aria-label": COMPARE_WORDS.title },
-    h("header", {}, h("h2", {}, COMPARE_WORDS.title), h("button", { type: "button", class: "plain", onclick: () => dialog.close() }, COMPARE_WORDS.close)),
+    { class: "wide-dialog compare", "aria-label": say("compare_title") },
+    h("header", {}, h("h2", {}, say("compare_title")), h("button", { type: "button", class: "plain", onclick: () => dialog.close() }, say("close"))),
     stage,
     under,
-    h("p", { class: "quiet keys" }, COMPARE_WORDS.keys),
+    h("p", { class: "quiet keys" }, say("compare_keys")),
   );
   root.append(dialog);
   let reel = null;

@@ -6,13 +6,7 @@
 // Closing loses nothing: opened again, the cutter goes on from the gestures made so far, also after a reload.
 
 const CUTS_KEY = "lumosx-cuts";
-const CUT_TOOLS = [
-  ["keep", "Keep", "Click what to keep, or drag a box around it. Right-click or Alt+click what to leave out."],
-  ["drop", "Leave out", "Click what does not belong to it."],
-  ["brush", "Brush", "Paint what is missing. With Alt or the right button: erase."],
-  ["eraser", "Eraser", "Paint over what is too much."],
-];
-const CUT_KEYS = "Keys: 1 to 4 choose a tool, arrows and space point and act, B sets the corners of a box, + − 0 zoom, Enter is Done.";
+const CUT_TOOLS = ["keep", "drop", "brush", "eraser"];
 const cutPage = Math.random().toString(36).slice(2);
 const cutHistories = new Map(); // "picture|mask" → {base, states, at}
 let cutNumber = 0;
@@ -49,6 +43,15 @@ function keepCuts() {
   }
 }
 
+function cutToolWords(tool) {
+  return {
+    keep: [say("cut_keep"), say("cut_keep_hint")],
+    drop: [say("cut_drop"), say("cut_drop_hint")],
+    brush: [say("cut_brush"), say("cut_brush_hint")],
+    eraser: [say("cut_eraser"), say("cut_eraser_hint")],
+  }[tool];
+}
+
 function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
   const began = performance.now();
   const history = cutHistory(picture, mask);
@@ -64,38 +67,40 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
 
   const state = () => live || history.states[history.at];
   const stage = cutterStage(add1);
-  stage.node.setAttribute("aria-label", `Picture: ${name}`);
-  const tools = CUT_TOOLS.map(([key, title, hint], place) =>
-    h("button", { type: "button", class: "tool", title: `${hint} (${place + 1})`, "data-tool": key, "aria-pressed": "false", onclick: () => choose(key) }, title),
-  );
+  stage.node.setAttribute("aria-label", say("cut_picture", { name }));
+  const tools = CUT_TOOLS.map((key, place) => {
+    const [title, about] = cutToolWords(key);
+    const tip = say("cut_tool_tip", { hint: about, key: place + 1 });
+    return h("button", { type: "button", class: "tool", title: tip, "data-tool": key, "aria-pressed": "false", onclick: () => choose(key) }, title);
+  });
   const hint = h("p", { class: "quiet hint" });
-  const size = h("input", { type: "range", min: 3, max: 90, value: 18, "aria-label": "Brush size", oninput: () => stage.brush(Number(size.value)) });
-  const sizeRow = h("label", { class: "size", hidden: true }, "Size", size);
-  const undo = h("button", { type: "button", title: "Ctrl+Z", onclick: () => travel(-1) }, "Undo");
-  const redo = h("button", { type: "button", title: "Shift+Ctrl+Z", onclick: () => travel(1) }, "Redo");
-  const anew = h("button", { type: "button", onclick: startOver }, "Start over");
+  const size = h("input", { type: "range", min: 3, max: 90, value: 18, "aria-label": say("cut_brush_size"), oninput: () => stage.brush(Number(size.value)) });
+  const sizeRow = h("label", { class: "size", hidden: true }, say("cut_size"), size);
+  const undo = h("button", { type: "button", title: "Ctrl+Z", onclick: () => travel(-1) }, say("undo"));
+  const redo = h("button", { type: "button", title: "Shift+Ctrl+Z", onclick: () => travel(1) }, say("redo"));
+  const anew = h("button", { type: "button", onclick: startOver }, say("cut_anew"));
   const zooms = [
-    h("button", { type: "button", "aria-label": "Zoom out", onclick: () => stage.zoom(1 / 1.4) }, "−"),
-    h("button", { type: "button", onclick: () => stage.fit() }, "Fit"),
-    h("button", { type: "button", "aria-label": "Zoom in", onclick: () => stage.zoom(1.4) }, "+"),
+    h("button", { type: "button", "aria-label": say("cut_zoom_out"), onclick: () => stage.zoom(1 / 1.4) }, "−"),
+    h("button", { type: "button", onclick: () => stage.fit() }, say("cut_fit")),
+    h("button", { type: "button", "aria-label": say("cut_zoom_in"), onclick: () => stage.zoom(1.4) }, "+"),
   ];
-  const wait = h("p", { class: "wait", role: "status" }, "Opening the picture…");
-  const shown = h("img", { alt: "The cut-out on white, as the model gets it", draggable: false, hidden: true });
-  const nothing = h("p", { class: "quiet" }, "Nothing is cut out yet.");
+  const wait = h("p", { class: "wait", role: "status" }, say("cut_opening"));
+  const shown = h("img", { alt: say("cut_alt"), draggable: false, hidden: true });
+  const nothing = h("p", { class: "quiet" }, say("cut_nothing"));
   const holes = h("input", { type: "checkbox", onchange: () => push({ ...state(), fill_holes: holes.checked }) });
   const feather = h("input", { type: "range", min: 0, max: 20, value: 0, id: freshId("feather"), oninput: soften, onchange: softened });
-  const which = h("select", { "aria-label": "Cutter", onchange: () => use(which.value) });
+  const which = h("select", { "aria-label": say("cut_cutter"), onchange: () => use(which.value) });
   const label = h("span", { class: "tag" });
   const install = h("p", { class: "quiet small", hidden: true });
   const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
-  const done = h("button", { type: "button", class: "main", onclick: finish, disabled: true }, "Done");
+  const done = h("button", { type: "button", class: "main", onclick: finish, disabled: true }, say("cut_done"));
   const dialog = h(
     "dialog",
-    { class: "cutter", "aria-label": `Cut out: ${name}` },
-    h("header", {}, h("h2", {}, "Cut out ", h("span", {}, name)), label, h("button", { type: "button", class: "plain", title: "Esc; what you did is kept", onclick: () => dialog.close() }, "Close")),
+    { class: "cutter", "aria-label": say("cut_title", { name }) },
+    h("header", {}, h("h2", {}, say("figure_cut_out"), " ", h("span", {}, name)), label, h("button", { type: "button", class: "plain", title: say("cut_close_tip"), onclick: () => dialog.close() }, say("close"))),
     h(
       "div",
-      { class: "tools", role: "toolbar", "aria-label": "Tools" },
+      { class: "tools", role: "toolbar", "aria-label": say("cut_tools") },
       h("span", { class: "group" }, tools),
       sizeRow,
       h("span", { class: "group" }, undo, redo, anew),
@@ -107,13 +112,13 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
       { class: "side" },
       hint,
       h("div", { class: "result" }, shown, nothing),
-      h("p", { class: "quiet small" }, "As the model gets it."),
-      h("div", { class: "field" }, h("label", { htmlFor: feather.id }, "Soft edge"), feather),
-      h("label", { class: "check" }, holes, "Fill holes"),
+      h("p", { class: "quiet small" }, say("cut_as_model")),
+      h("div", { class: "field" }, h("label", { htmlFor: feather.id }, say("cut_soft")), feather),
+      h("label", { class: "check" }, holes, say("cut_holes")),
       fields,
       h("div", { class: "field", hidden: true }, which),
       install,
-      h("p", { class: "quiet small keys" }, CUT_KEYS),
+      h("p", { class: "quiet small keys" }, say("cut_keys")),
       fault,
       h("div", { class: "actions" }, done),
     ),
@@ -133,7 +138,7 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
     const steps = state().steps;
     const first = !steps.length && !history.base;
     if (first && ((step[0] === "click" && !step[3]) || (step[0] === "stroke" && !step[2]))) {
-      hint.textContent = "There is nothing to leave out yet: first click what to keep.";
+      hint.textContent = say("cut_nothing_to_drop");
       return;
     }
     push({ ...state(), steps: [...steps, step] });
@@ -223,7 +228,7 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
     cutter = chosen;
     ready = false;
     const one = known.find((candidate) => candidate.name === chosen);
-    label.textContent = one.builtin ? "built-in cutter" : one.title;
+    label.textContent = one.builtin ? say("cut_builtin") : one.title;
     label.title = one.note;
     const asked = performance.now();
     while (open && cutter === chosen) {
@@ -235,7 +240,7 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
         if (!answer.gone) return;
         await new Promise((next) => setTimeout(next, 1500));
       } else if (answer.ready) break;
-      else sentence(wait, `${one.title} looks at the picture, once: ${Math.round((performance.now() - asked) / 1000)} s. You can begin already.`);
+      else sentence(wait, say("cut_looking", { title: one.title, seconds: Math.round((performance.now() - asked) / 1000) }));
     }
     if (!open || cutter !== chosen) return;
     sentence(wait, "");
@@ -257,7 +262,7 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
     if (!open) return;
     if (!image) {
       sentence(wait, "");
-      sentence(fault, "The picture could not be shown; close this and open it again.");
+      sentence(fault, say("cut_unreadable"));
       return;
     }
     known = answer.cutters;
@@ -293,7 +298,7 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
 
   function choose(key) {
     for (const button of tools) button.setAttribute("aria-pressed", String(button.dataset.tool === key));
-    hint.textContent = CUT_TOOLS.find(([one]) => one === key)[2];
+    hint.textContent = cutToolWords(key)[1];
     sizeRow.hidden = key !== "brush" && key !== "eraser";
     stage.choose(key);
   }
@@ -306,7 +311,7 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
     else if (event.key === "Enter" && !event.target.matches("button, summary, textarea, select")) finish();
     else if (event.key === "Alt") event.preventDefault(); // some browsers would open their menu
     else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    else if (CUT_TOOLS[Number(event.key) - 1]) choose(CUT_TOOLS[Number(event.key) - 1][0]);
+    else if (CUT_TOOLS[Number(event.key) - 1]) choose(CUT_TOOLS[Number(event.key) - 1]);
     else if (key === "+" || key === "=") stage.zoom(1.4);
     else if (key === "-") stage.zoom(1 / 1.4);
     else if (key === "0") stage.fit();

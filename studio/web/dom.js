@@ -77,14 +77,10 @@ function field(label, control, extra) {
   };
 }
 
-function plural(count, one, many) {
-  return `${count} ${count === 1 ? one : many}`;
-}
-
 function timeLeft(seconds) {
   if (seconds === null || seconds === undefined) return "";
-  if (seconds < 4) return "a few seconds left";
-  if (seconds < 90) return `about ${Math.round(seconds)} s left`;
-  if (seconds < 5400) return `about ${Math.round(seconds / 60)} min left`;
-  return `about ${(seconds / 3600).toFixed(1)} h left`;
+  if (seconds < 4) return say("time_left_few");
+  if (seconds < 90) return say("time_left_seconds", { count: Math.round(seconds) });
+  if (seconds < 5400) return say("time_left_minutes", { count: Math.round(seconds / 60) });
+  return say("time_left_hours", { count: (seconds / 3600).toFixed(1) });
 }

@@ -2,32 +2,32 @@
 
 const MOST_AT_ONCE = 24;
 
-// say: {busy(text), refuse(sentences)}. Returns what the server took in: [{picture, name, box, width, height}].
-async function sendPictures(files, say) {
+// board: {busy(text), refuse(sentences)}. Returns what the server took in: [{picture, name, box, width, height}].
+async function sendPictures(files, board) {
   const taken = [];
   const sentences = [];
   if (files.length > MOST_AT_ONCE) {
-    sentences.push(`${files.length} files are too many at once; the first ${MOST_AT_ONCE} were taken.`);
+    sentences.push(say("drop_too_many", { count: files.length, most: MOST_AT_ONCE }));
     files = files.slice(0, MOST_AT_ONCE);
   }
   for (const [number, file] of files.entries()) {
-    say.busy(files.length > 1 ? `Adding ${number + 1} of ${files.length}…` : "Adding the picture…");
+    board.busy(files.length > 1 ? say("drop_adding_several", { number: number + 1, count: files.length }) : say("drop_adding"));
     let answer;
     if (file.type.startsWith("video/") || file.type.startsWith("audio/")) {
-      answer = { error: `“${file.name}” is not a picture that can be read; choose a PNG, JPEG, WebP, BMP, TIFF or GIF file.` };
+      answer = { error: say("drop_no_picture", { name: file.name }) };
     } else {
       try {
-        const response = await fetch(`studio/pictures?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+        const response = await fetch(`studio/pictures?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file, headers: { "Accept-Language": spoken } });
         answer = await response.json();
       } catch (error) {
-        answer = { error: `“${file.name}” could not be sent. Is it a folder, or is the studio no longer running?` };
+        answer = { error: say("drop_not_sent", { name: file.name }) };
       }
     }
     if (answer.error) sentences.push(answer.error);
     else taken.push(answer);
   }
-  say.busy("");
-  say.refuse(sentences);
+  board.busy("");
+  board.refuse(sentences);
   return taken;
 }
 
@@ -36,10 +36,10 @@ const isClipFile = (file) => file.type.startsWith("video/") || /\.(mp4|webm)$/i.
 // The scene of a clip that is sent, or {error}.
 async function sendClip(file) {
   try {
-    const response = await fetch(`studio/scene?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    const response = await fetch(`studio/scene?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file, headers: { "Accept-Language": spoken } });
     return await response.json();
   } catch (error) {
-    return { error: `“${file.name}” could not be sent. Is the studio no longer running?` };
+    return { error: say("clip_not_sent", { name: file.name }) };
   }
 }
 

@@ -1,22 +1,22 @@
 // Drawing the box around a face. A sensible first box is there already: Enter takes it. Works with mouse, finger and keyboard.
 
 function faceBoxPart(root, ask) {
-  const picture = h("img", { alt: "The whole picture", draggable: false });
-  const box = h("div", { class: "face-box", tabIndex: 0, role: "group", "aria-label": "Face box. Arrow keys move it, with Shift they change its size." });
+  const picture = h("img", { alt: say("facebox_picture"), draggable: false });
+  const box = h("div", { class: "face-box", tabIndex: 0, role: "group", "aria-label": say("facebox_box") });
   const corners = ["nw", "ne", "sw", "se"].map((name) => h("i", { class: `corner ${name}`, "data-corner": name }));
   box.append(...corners);
   const stage = h("div", { class: "face-stage" }, picture, box);
-  const crop = h("div", { class: "crop", role: "img", "aria-label": "What the model will see" });
+  const crop = h("div", { class: "crop", role: "img", "aria-label": say("facebox_crop") });
   const size = h("p", { class: "quiet" });
   const place = h("span", { class: "quiet" });
   const hint = h("p", { class: "notice", hidden: true });
-  const whole = h("button", { type: "button", onclick: () => put([0, 0, job.width, job.height]) }, "Whole picture");
-  const another = h("button", { type: "button", onclick: () => finish("another") }, "Somebody else in this picture, too");
-  const done = h("button", { type: "submit", class: "main" }, "Use this box");
-  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Leave as it is");
+  const whole = h("button", { type: "button", onclick: () => put([0, 0, job.width, job.height]) }, say("facebox_whole"));
+  const another = h("button", { type: "button", onclick: () => finish("another") }, say("facebox_another"));
+  const done = h("button", { type: "submit", class: "main" }, say("facebox_use"));
+  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, say("facebox_leave"));
   const dialog = h(
     "dialog",
-    { class: "dialog face-dialog", "aria-label": "Where is the face?" },
+    { class: "dialog face-dialog", "aria-label": say("facebox_title") },
     h(
       "form",
       {
@@ -26,8 +26,8 @@ function faceBoxPart(root, ask) {
           finish("use");
         },
       },
-      h("header", {}, h("h2", {}, "Where is the face?"), place),
-      h("p", { class: "quiet" }, "Tight, but with hair, ears and a little of what is around."),
+      h("header", {}, h("h2", {}, say("facebox_title")), place),
+      h("p", { class: "quiet" }, say("facebox_hint")),
       hint,
       h("div", { class: "face-work" }, stage, h("div", { class: "face-side" }, crop, size)),
       h("div", { class: "dialog-buttons" }, cancel, whole, another, done),
@@ -68,7 +68,7 @@ function faceBoxPart(root, ask) {
     crop.style.backgroundSize = `${job.width * shown}px ${job.height * shown}px`;
     crop.style.backgroundPosition = `${-x0 * shown}px ${-y0 * shown}px`;
     const side = Math.min(x1 - x0, y1 - y0);
-    write(size, `${x1 - x0} × ${y1 - y0} px${side < 96 ? ": rather small" : ""}`);
+    write(size, say(side < 96 ? "facebox_size_small" : "facebox_size", { width: x1 - x0, height: y1 - y0 }));
   }
 
   // Dragging draws a new box, moves the one that is there, or pulls a corner.

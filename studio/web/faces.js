@@ -1,15 +1,12 @@
 // Faces in pictures that come in: where the studio has a detector each face becomes a card; elsewhere a box is drawn by hand.
 
-const LOOKING = "Looking for faces…";
-const CONSENT = "A real person’s face needs that person’s consent.";
-
 // taken: what the server took in, see `sendPictures`. Returns one entry per face: {picture, name, box, sure, note}; `sure`
 // says that no box need be asked for, `note` why it is asked for. `one`: only the largest face of each picture.
-async function facesOf(ask, taken, one, say) {
+async function facesOf(ask, taken, one, board) {
   const found = [];
   const notes = [];
   for (const [number, item] of taken.entries()) {
-    say.busy(taken.length > 1 ? `${LOOKING} ${number + 1} / ${taken.length}` : LOOKING);
+    board.busy(taken.length > 1 ? say("faces_looking_several", { number: number + 1, count: taken.length }) : say("faces_looking"));
     const answer = await ask({ do: "find_faces", picture: item.picture, one });
     const boxes = answer.boxes || [];
     if (boxes.length) {
@@ -22,8 +19,8 @@ async function facesOf(ask, taken, one, say) {
       found.push({ picture: item.picture, name: item.name, box: item.box, sure: whole && !one, note: answer.error || answer.note || "" });
     }
   }
-  say.busy("");
-  if (notes.length) say.tell(notes);
+  board.busy("");
+  if (notes.length) board.tell(notes);
   return found;
 }
 
@@ -32,7 +29,7 @@ function consentPart(ask) {
   const node = h(
     "p",
     { class: "consent", role: "note", hidden: true },
-    h("span", {}, CONSENT),
+    h("span", {}, say("faces_consent")),
     h(
       "button",
       {
@@ -43,7 +40,7 @@ function consentPart(ask) {
           await ask({ do: "notice_seen", name: "consent" });
         },
       },
-      "Understood",
+      say("faces_understood"),
     ),
   );
   ask({ do: "notices" }).then((answer) => {

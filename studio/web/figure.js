@@ -8,11 +8,11 @@ function figurePart(board, id) {
   const show = h("button", { type: "button", class: "picture", "aria-haspopup": "menu", onclick: () => openOptions(show) }, picture);
   const more = h("button", { type: "button", class: "icon", "aria-haspopup": "menu", onclick: () => openOptions(more) }, "⋯");
   const role = h("span", { class: "role" });
-  const label = h("textarea", { class: "label", rows: 1, maxLength: 200, autocomplete: "off", spellcheck: false, placeholder: "What is it?", oninput: () => board.typing(id, label.value), onchange: rename });
+  const label = h("textarea", { class: "label", rows: 1, maxLength: 200, autocomplete: "off", spellcheck: false, placeholder: say("figure_what"), oninput: () => board.typing(id, label.value), onchange: rename });
   const bound = h("span", { class: "bound" });
   const advice = h("span", { class: "picture-advice", hidden: true });
-  const mark = h("button", { type: "button", class: "plain", hidden: true, onclick: () => board.markWords(reference) }, "Use the marked words");
-  const cutOut = h("button", { type: "button", class: "plain", onclick: () => board.cutOut(id) }, "Cut out");
+  const mark = h("button", { type: "button", class: "plain", hidden: true, onclick: () => board.markWords(reference) }, say("figure_use_words"));
+  const cutOut = h("button", { type: "button", class: "plain", onclick: () => board.cutOut(id) }, say("figure_cut_out"));
   const tools = h("div", { class: "tools" }, mark, cutOut); // small buttons about this picture
   const node = h(
     "figure",
@@ -42,29 +42,29 @@ function figurePart(board, id) {
 
   function openOptions(button) {
     const subjects = board.subjects();
-    const places = subjects.map((one) => ({ value: one.id, title: `${one.title}${one.name ? `: ${one.name}` : ""}`, disabled: one.id === owner.id }));
+    const places = subjects.map((one) => ({ value: one.id, title: one.name ? say("named", { what: one.title, name: one.name }) : one.title, disabled: one.id === owner.id }));
     const others = board.movable().filter((one) => one.id !== id && one.owner !== owner.id);
     board.openMenu(
       button,
       [
-        reference.kind === "face" && { title: "Draw the face box…", run: () => board.frame(id) },
-        { title: "Replace the picture…", run: () => board.choose((files) => board.replacePicture(reference, files)) },
+        reference.kind === "face" && { title: say("figure_face_box"), run: () => board.frame(id) },
+        { title: say("figure_replace"), run: () => board.choose((files) => board.replacePicture(reference, files)) },
         movable() && {
-          title: "Belongs to",
-          prompt: owner.kind === "subject" ? `${owner.title}` : "Nobody",
-          options: [...places, { value: "objects", title: "Nobody: an object", disabled: reference.kind === "object" }],
+          title: say("figure_belongs"),
+          prompt: owner.kind === "subject" ? owner.title : say("figure_nobody"),
+          options: [...places, { value: "objects", title: say("figure_object"), disabled: reference.kind === "object" }],
           run: (place) => board.edit({ kind: "move", reference: id, owner: place }).then(() => board.focusOn(id)),
         },
         movable() &&
           others.length && {
-            title: "Exchange with",
-            options: others.map((one) => ({ value: one.id, title: `${one.label || "unnamed"} (${one.ownerTitle})` })),
+            title: say("figure_exchange"),
+            options: others.map((one) => ({ value: one.id, title: say("figure_of_owner", { name: one.label || say("unnamed"), owner: one.ownerTitle }) })),
             run: (other) => board.edit({ kind: "swap", first: id, second: other }).then(() => board.focusOn(id)),
           },
-        reference.label && { title: "Insert words into the prompt", run: () => board.edit({ kind: "insert", reference: id }) },
-        { title: "Remove", danger: true, run: () => board.edit({ kind: "remove", target: id }) },
+        reference.label && { title: say("figure_insert"), run: () => board.edit({ kind: "insert", reference: id }) },
+        { title: say("remove"), danger: true, run: () => board.edit({ kind: "remove", target: id }) },
       ].filter(Boolean),
-      `Options of ${reference.label || reference.role}`,
+      say("options_of", { name: reference.label || reference.role }),
     );
   }
 
@@ -100,15 +100,17 @@ function figurePart(board, id) {
     reference = next;
     owner = its;
     if (picture.getAttribute("src") !== next.picture) picture.src = next.picture;
-    picture.alt = `${next.role}: ${next.label || "unnamed"}`;
-    for (const button of [show, more]) button.setAttribute("aria-label", `${button === show ? "Picture" : "Options"} of ${next.label || next.role}`);
+    picture.alt = say("named", { what: next.role, name: next.label || say("unnamed") });
+    const name = next.label || next.role;
+    show.setAttribute("aria-label", say("figure_picture_of", { name }));
+    more.setAttribute("aria-label", say("options_of", { name }));
     write(role, next.role);
     // what somebody is typing into the label stays, whatever arrives meanwhile
     if (!before || (label.value.trim() === before.label && label.value.trim() !== next.label)) label.value = next.label;
-    cutOut.setAttribute("aria-label", `Cut out ${next.label || next.role}`);
-    label.setAttribute("aria-label", `Label of the ${next.role.toLowerCase()} of ${its.title}`);
+    cutOut.setAttribute("aria-label", say("figure_cut_out_of", { name }));
+    label.setAttribute("aria-label", say("figure_label_of", { role: next.role.toLowerCase(), owner: its.title }));
     label.title = next.label;
-    write(bound, next.label || !next.missing ? next.bound : "name it, so that words can mean it");
+    write(bound, next.label || !next.missing ? next.bound : say("figure_name_it"));
     bound.classList.toggle("missing", next.missing);
     sentence(advice, next.advice);
     mark.hidden = !next.missing;

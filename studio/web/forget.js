@@ -10,23 +10,23 @@ function forgetPart({ ask, root, history, done }) {
   const clipsRow = h("label", { class: "check dialog-check" }, clips, clipsTitle);
   const fault = h("p", { class: "notice fault", hidden: true, role: "alert" });
   const title = h("h2", {});
-  const button = h("button", { type: "button", class: "danger-main", onclick: forget }, "Delete for good");
+  const button = h("button", { type: "button", class: "danger-main", onclick: forget }, say("forget_button"));
   const dialog = h(
     "dialog",
-    { class: "dialog", "aria-label": "Delete a person" },
+    { class: "dialog", "aria-label": say("forget_title") },
     title,
-    h("p", { class: "quiet" }, "This is deleted from this computer. It cannot be undone."),
+    h("p", { class: "quiet" }, say("forget_about")),
     list,
     clipsRow,
     fault,
-    h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Keep everything"), button),
+    h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, say("forget_keep")), button),
   );
   root.append(dialog);
 
   async function open(id, name) {
     person = id;
-    write(title, `Delete all pictures of ${name}?`);
-    fill(list, h("li", {}, "Looking through drafts, presets, queue and clips…"));
+    write(title, say("forget_question", { name }));
+    fill(list, h("li", {}, say("forget_looking")));
     clips.checked = false;
     clipsRow.hidden = true;
     button.disabled = true;
@@ -39,8 +39,8 @@ function forgetPart({ ask, root, history, done }) {
     clipsRow.hidden = !answer.clips;
     fill(
       clipsTitle,
-      answer.clips === 1 ? "Delete the clip made with this person, too" : `Delete the ${answer.clips} clips made with this person, too`,
-      h("small", {}, "Clips that stay lose the pictures that travel inside them."),
+      sayCount("forget_clips", answer.clips),
+      h("small", {}, say("forget_clips_hint")),
     );
     button.disabled = false;
     return null;

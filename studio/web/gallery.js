@@ -1,38 +1,14 @@
 // The gallery: every finished clip, newest first, in one list that is sent once; later only what changed is sent.
 
-const GALLERY_WORDS = {
-  title: "Your clips",
-  none: "Finished clips gather here, newest first.",
-  search: "Search clips",
-  show: "Show",
-  kinds: [["all", "All clips"], ["rendered", "As rendered"], ["edited", "Edited"], ["foreign", "Not made here"]],
-  nothing: "No clip fits this search.",
-  count: (shown, all) => (shown === all ? plural(all, "clip", "clips") : `${shown} of ${plural(all, "clip", "clips")}`),
-  play: (title) => `Play ${title}`,
-  options: (title) => `Options of ${title}`,
-  view: "Play, cut, save…",
-  open: "Open its scene",
-  newPrompt: "Same cast, new prompt",
-  swap: "Dress swap",
-  swapOther: "Exchange other clothes…",
-  swapTip: (pair) => `Exchange “${pair[0]}” and “${pair[1]}”, with the same seed and settings`,
-  compare: "Compare with…",
-  compareTitle: "Compare with which clip?",
-  rename: "Rename…",
-  remove: "Delete",
-  removed: (title) => `“${title}” was deleted.`,
-  undo: "Undo",
-};
-
 const GALLERY_AT_ONCE = 120; // cards that are made in one go; the rest follows frame by frame
 
 function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
   const grid = h("div", { class: "clips" });
-  const none = h("p", { class: "quiet" }, GALLERY_WORDS.none);
-  const nothing = h("p", { class: "quiet", hidden: true }, GALLERY_WORDS.nothing);
+  const none = h("p", { class: "quiet" }, say("gallery_none"));
+  const nothing = h("p", { class: "quiet", hidden: true }, say("gallery_nothing"));
   const count = h("span", { class: "quiet count", role: "status" });
-  const search = h("input", { type: "search", placeholder: GALLERY_WORDS.search, "aria-label": GALLERY_WORDS.search, oninput: filter });
-  const kind = h("select", { "aria-label": GALLERY_WORDS.show, onchange: filter });
+  const search = h("input", { type: "search", placeholder: say("search_clips"), "aria-label": say("search_clips"), oninput: filter });
+  const kind = h("select", { "aria-label": say("gallery_show"), onchange: filter });
   const tools = h("div", { class: "gallery-tools", hidden: true }, count, search, kind);
   const fault = h("p", { class: "notice fault", hidden: true, role: "alert" });
   const undoList = h("ul", { class: "undo-list", "aria-live": "polite" });
@@ -134,7 +110,8 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
       else if (clip.edited.length) has.edited = true;
     }
     const before = chosenKind();
-    const kinds = GALLERY_WORDS.kinds.filter(([value]) => has[value]);
+    const titles = { all: say("gallery_all"), rendered: say("gallery_rendered"), edited: say("gallery_edited"), foreign: say("gallery_foreign") };
+    const kinds = Object.entries(titles).filter(([value]) => has[value]);
     fill(
       kind,
       kinds.map(([value, title]) => h("option", { value }, title)),
@@ -164,7 +141,7 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
       if (hit) shown += 1;
     }
     nothing.hidden = shown > 0 || !order.length;
-    write(count, GALLERY_WORDS.count(shown, order.length));
+    write(count, shown === order.length ? sayCount("gallery_count", shown) : sayCount("gallery_count_of", order.length, { shown }));
   }
 
   function neighbour(clip, by) {
@@ -180,10 +157,10 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
     const now = () => clips.get(name);
     const picture = h("img", { alt: "", loading: "lazy", decoding: "async", draggable: false });
     const length = h("span", { class: "length" });
-    const tag = h("span", { class: "tag" }, "built-in preview model");
+    const tag = h("span", { class: "tag" }, say("run_builtin"));
     const screen = h("button", { type: "button", class: "screen", onclick: () => viewer.open(now()) }, picture, tag, length);
     const title = h("h3", {});
-    const options = h("button", { type: "button", class: "icon", "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => openMenu(options, items(now()), GALLERY_WORDS.options(now().title)) }, "⋯");
+    const options = h("button", { type: "button", class: "icon", "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => openMenu(options, items(now()), say("options_of", { name: now().title })) }, "⋯");
     const words = h("p", { class: "words" });
     const facts = h("div", {});
     const acts = h("div", { class: "row" });
@@ -210,19 +187,19 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
     function items(one) {
       const run = (what) => async () => sentence(wrong, await what());
       return [
-        { title: GALLERY_WORDS.view, run: () => viewer.open(one) },
-        one.has_scene && { title: GALLERY_WORDS.newPrompt, run: run(() => openScene(one, false)) },
-        one.swap && one.swap.pair && one.swap.more && { title: GALLERY_WORDS.swapOther, run: run(() => swap(one, true)) },
-        { title: GALLERY_WORDS.compare, disabled: order.length < 2, run: run(() => compareWith(one)) },
-        { title: GALLERY_WORDS.rename, run: () => viewer.open(one, { rename: true }) },
-        { title: GALLERY_WORDS.remove, danger: true, run: run(() => remove(one)) },
+        { title: say("gallery_view"), run: () => viewer.open(one) },
+        one.has_scene && { title: say("new_prompt"), run: run(() => openScene(one, false)) },
+        one.swap && one.swap.pair && one.swap.more && { title: say("swap_other"), run: run(() => swap(one, true)) },
+        { title: say("gallery_compare"), disabled: order.length < 2, run: run(() => compareWith(one)) },
+        { title: say("gallery_rename"), run: () => viewer.open(one, { rename: true }) },
+        { title: say("delete"), danger: true, run: run(() => remove(one)) },
       ].filter(Boolean);
     }
 
     function update(one) {
       if (picture.getAttribute("src") !== one.poster) picture.src = one.poster;
-      screen.setAttribute("aria-label", GALLERY_WORDS.play(one.title));
-      options.setAttribute("aria-label", GALLERY_WORDS.options(one.title));
+      screen.setAttribute("aria-label", say("gallery_play", { title: one.title }));
+      options.setAttribute("aria-label", say("options_of", { name: one.title }));
       write(length, clipLength(one));
       tag.hidden = !one.builtin;
       write(title, one.title);
@@ -230,8 +207,8 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
       fill(facts, clipFacts(one));
       fill(
         acts,
-        one.has_scene && act(GALLERY_WORDS.open, () => openScene(one, true)),
-        one.swap && act(GALLERY_WORDS.swap, () => swap(now(), !now().swap.pair), { title: one.swap.pair ? GALLERY_WORDS.swapTip(one.swap.pair) : null }),
+        one.has_scene && act(say("open_scene"), () => openScene(one, true)),
+        one.swap && act(say("swap"), () => swap(now(), !now().swap.pair), { title: one.swap.pair ? say("swap_tip", { one: one.swap.pair[0], other: one.swap.pair[1] }) : null }),
       );
     }
 
@@ -268,7 +245,7 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
   }
 
   async function compareWith(clip) {
-    const other = await picker.clip(GALLERY_WORDS.compareTitle, order.filter((name) => name !== clip.name).map((name) => clips.get(name)));
+    const other = await picker.clip(say("gallery_compare_title"), order.filter((name) => name !== clip.name).map((name) => clips.get(name)));
     if (other) besides(clip, other);
     return "";
   }
@@ -301,7 +278,7 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
 
   function undoRow({ token, title }) {
     const wrong = h("span", { class: "advice", hidden: true, role: "alert" });
-    const undo = h("button", { type: "button", class: "small", onclick: restore }, GALLERY_WORDS.undo);
+    const undo = h("button", { type: "button", class: "small", onclick: restore }, say("undo"));
 
     async function restore() {
       undo.disabled = true;
@@ -312,14 +289,14 @@ function galleryPart({ ask, root, openMenu, saveRow, openScene, swaps }) {
       if (cards.has(answer.clip)) cards.get(answer.clip).screen.focus();
     }
 
-    return h("li", { "data-token": token }, h("span", { class: "name" }, GALLERY_WORDS.removed(title)), undo, wrong);
+    return h("li", { "data-token": token }, h("span", { class: "name" }, say("gallery_removed", { title })), undo, wrong);
   }
 
   return {
     node: h(
       "section",
-      { class: "part gallery", "aria-label": "Clips" },
-      h("header", {}, h("h2", {}, GALLERY_WORDS.title), tools),
+      { class: "part gallery", "aria-label": say("gallery_region") },
+      h("header", {}, h("h2", {}, say("gallery_title")), tools),
       swaps.node, none, nothing, grid, fault, undoList,
     ),
     // called with the server's word for the state of the list; asks for what changed only when it moved

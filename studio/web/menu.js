@@ -34,7 +34,7 @@ function menuPart(root) {
             item.run(select.value);
           },
         },
-        h("option", { value: "", selected: true, disabled: true }, item.prompt || "Choose…"),
+        h("option", { value: "", selected: true, disabled: true }, item.prompt || say("menu_choose")),
         item.options.map((one) => h("option", { value: one.value, disabled: one.disabled }, one.title)),
       );
       select.setAttribute("aria-label", item.title);
@@ -60,7 +60,7 @@ function menuPart(root) {
   return function openMenu(button, items, label) {
     opener = button;
     fill(node, items.map(entry));
-    node.setAttribute("aria-label", label || "Options");
+    node.setAttribute("aria-label", label || say("menu_options"));
     button.setAttribute("aria-expanded", "true");
     node.showPopover();
     node.style.left = node.style.top = "8px"; // near the edge it would be measured narrower than it becomes

@@ -1,49 +1,20 @@
 // Models: what is installed, what is missing for what, and getting it. The dialog shows what the studio says; closing it stops
 // nothing. Rows stay the same nodes, or a button would vanish under the finger that presses it.
 
-const MODELS_WORDS = {
-  title: "Models",
-  intro: "What the studio works with. Nothing is fetched unless you press Download.",
-  builtin: "Comes with the program",
-  installed: "Installed",
-  missing: "Not installed",
-  damaged: "Damaged",
-  busy: "Busy",
-  download: "Download…",
-  goOn: "Go on with the download…",
-  own: "I already have the file…",
-  check: "Check",
-  repair: "Repair",
-  remove: "Remove…",
-  start: "Start the download",
-  notNow: "Not now",
-  use: "Use it",
-  send: "Choose a file to copy…",
-  sent: "File to copy",
-  stop: "Stop",
-  stopping: "Stopping…",
-  sure: "Remove it",
-  keep: "Keep it",
-  path: "Path of the file, or of the folder that holds it",
-  accept: "I accept this licence and use it for non-commercial research only.",
-  elsewhere: "Models are managed on the machine the studio runs on.",
-  sending: "Copying your file…",
-};
 const MODELS_LOOK_MS = 700;
 
 function modelsPart(ask, root, onChanged) {
-  const words = MODELS_WORDS;
   const dot = h("span", { class: "dot", hidden: true });
-  const button = h("button", { type: "button", class: "small models-button", onclick: open }, words.title, dot);
+  const button = h("button", { type: "button", class: "small models-button", onclick: open }, say("models_title"), dot);
   const place = h("p", { class: "quiet place" });
   const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
   const list = h("ul", { class: "models-list" });
-  const closer = h("button", { type: "button", class: "small", onclick: () => dialog.close() }, "Close");
+  const closer = h("button", { type: "button", class: "small", onclick: () => dialog.close() }, say("close"));
   const dialog = h(
     "dialog",
-    { class: "dialog models", "aria-label": words.title },
-    h("header", {}, h("h2", {}, words.title), closer),
-    h("p", { class: "quiet" }, words.intro),
+    { class: "dialog models", "aria-label": say("models_title") },
+    h("header", {}, h("h2", {}, say("models_title")), closer),
+    h("p", { class: "quiet" }, say("models_intro")),
     place,
     fault,
     list,
@@ -79,7 +50,7 @@ function modelsPart(ask, root, onChanged) {
   function show(answer) {
     sentence(fault, answer.error);
     if (answer.error) return;
-    write(place, `${answer.folder ? `${answer.folder}, ` : ""}${answer.free} free${answer.local ? "" : `. ${words.elsewhere}`}`);
+    write(place, answer.local ? say("models_place", { folder: answer.folder, free: answer.free }) : say("models_place_elsewhere", { free: answer.free, elsewhere: say("models_elsewhere") }));
     for (const model of answer.models) {
       if (!rows.has(model.name)) {
         rows.set(model.name, modelRow(model.name, tell, look));
@@ -88,7 +59,7 @@ function modelsPart(ask, root, onChanged) {
       rows.get(model.name).update(model, answer);
     }
     dot.hidden = !answer.models.some((one) => one.state === "damaged" && !one.errand);
-    button.setAttribute("aria-label", dot.hidden ? words.title : `${words.title}: one is damaged`);
+    button.setAttribute("aria-label", dot.hidden ? say("models_title") : say("models_one_damaged"));
     const usable = answer.models.map((one) => `${one.name} ${one.state}`).join("/");
     if (known && known !== usable) onChanged();
     known = usable;
@@ -99,7 +70,6 @@ function modelsPart(ask, root, onChanged) {
 }
 
 function modelRow(name, tell, look) {
-  const words = MODELS_WORDS;
   const title = h("h3", {});
   const state = h("span", { class: "tag" });
   const purpose = h("p", {});
@@ -113,15 +83,15 @@ function modelRow(name, tell, look) {
   const left = h("span", { class: "left" });
   const fillBar = h("i", {});
   const bar = h("div", { class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, fillBar);
-  const stop = h("button", { type: "button", onclick: () => doing({ do: "models_stop", name }) }, words.stop);
+  const stop = h("button", { type: "button", onclick: () => doing({ do: "models_stop", name }) }, say("models_stop"));
   const progress = h("div", { class: "progress", hidden: true }, h("p", { class: "line" }, stage, left), bar, h("div", { class: "acts" }, stop));
 
   const make = (text, run, kind) => h("button", { type: "button", class: kind || "small", onclick: run }, text);
-  const download = make(words.download, () => openPanel("download"));
-  const own = make(words.own, () => openPanel("own"));
-  const repair = make(words.repair, () => doing({ do: "models_do", name, kind: "repair" }), "small strong");
-  const check = make(words.check, () => doing({ do: "models_do", name, kind: "check" }));
-  const remove = make(words.remove, () => openPanel("remove"));
+  const download = make(say("models_download"), () => openPanel("download"));
+  const own = make(say("models_own"), () => openPanel("own"));
+  const repair = make(say("models_repair"), () => doing({ do: "models_do", name, kind: "repair" }), "small strong");
+  const check = make(say("models_check"), () => doing({ do: "models_do", name, kind: "check" }));
+  const remove = make(say("models_remove"), () => openPanel("remove"));
   const leftover = make("", () => doing({ do: "models_do", name, kind: "remove_leftover" }));
   const acts = h("div", { class: "acts" }, repair, download, own, check, leftover, remove);
   const panel = h("div", { class: "model-panel", hidden: true });
@@ -152,7 +122,7 @@ function modelRow(name, tell, look) {
     if (!model.non_commercial) return { node: null, accepted: () => true };
     const box = h("input", { type: "checkbox", onchange: () => buttons.forEach((one) => (one.disabled = !box.checked)) });
     for (const one of buttons) one.disabled = true;
-    return { node: h("label", { class: "check" }, box, words.accept), accepted: () => box.checked };
+    return { node: h("label", { class: "check" }, box, say("models_accept")), accepted: () => box.checked };
   }
 
   function openPanel(kind) {
@@ -160,7 +130,7 @@ function modelRow(name, tell, look) {
     sentence(fault, "");
     acts.hidden = true;
     panel.hidden = false;
-    const cancel = make(kind === "remove" ? words.keep : words.notNow, () => closePanel({ download, own, remove }[kind]), " ");
+    const cancel = make(kind === "remove" ? say("keep_it") : say("models_not_now"), () => closePanel({ download, own, remove }[kind]), " ");
     if (kind === "download") fillDownload(cancel);
     else if (kind === "own") fillOwn(cancel);
     else fillRemove(cancel);
@@ -169,22 +139,22 @@ function modelRow(name, tell, look) {
   }
 
   function fillDownload(cancel) {
-    const start = make(words.start, () => begin({}, accept), "main");
+    const start = make(say("models_start"), () => begin({}, accept), "main");
     const accept = acceptance([start]);
     fill(
       panel,
-      h("p", {}, `${model.download} from ${model.source}${model.arrived ? `; ${model.arrived} of it are here already` : ""}.`),
-      h("p", { class: model.enough ? "" : "notice" }, `Needs ${model.disk} of disk until it is ready; ${desk.free} are free.`),
+      h("p", {}, say(model.arrived ? "models_download_rest" : "models_download_all", { size: model.download, source: model.source, arrived: model.arrived })),
+      h("p", { class: model.enough ? "" : "notice" }, say("models_disk", { disk: model.disk, free: desk.free })),
       accept.node,
       h("div", { class: "dialog-buttons" }, cancel, start),
     );
   }
 
   function fillOwn(cancel) {
-    const path = h("input", { type: "text", autocomplete: "off", spellcheck: false, "aria-label": words.path, placeholder: words.path });
-    const use = make(words.use, null, "main");
-    const picker = h("input", { type: "file", class: "visually-hidden", tabIndex: -1, "aria-label": words.sent });
-    const send = model.sendable ? make(words.send, () => picker.click(), " ") : null;
+    const path = h("input", { type: "text", autocomplete: "off", spellcheck: false, "aria-label": say("models_path"), placeholder: say("models_path") });
+    const use = make(say("models_use"), null, "main");
+    const picker = h("input", { type: "file", class: "visually-hidden", tabIndex: -1, "aria-label": say("models_sent") });
+    const send = model.sendable ? make(say("models_send"), () => picker.click(), " ") : null;
     const accept = acceptance([use, ...(send ? [send] : [])]);
     use.addEventListener("click", () => begin({ path: path.value }, accept));
     path.addEventListener("keydown", (event) => {
@@ -195,8 +165,8 @@ function modelRow(name, tell, look) {
     picker.addEventListener("change", () => picker.files.length && sendFile(picker.files[0], accept));
     fill(
       panel,
-      h("p", {}, model.files.join("; "), "."),
-      h("p", { class: "quiet" }, "It is used where it lies if that is possible, and compared with the published file either way."),
+      h("p", {}, say("models_files", { files: model.files.join(say("list_semicolon")) })),
+      h("p", { class: "quiet" }, say("models_own_about")),
       accept.node,
       path,
       picker,
@@ -205,10 +175,10 @@ function modelRow(name, tell, look) {
   }
 
   function fillRemove(cancel) {
-    const sure = make(words.sure, () => begin({}, { accepted: () => false }, "remove"), "danger-main");
+    const sure = make(say("models_sure"), () => begin({}, { accepted: () => false }, "remove"), "danger-main");
     fill(
       panel,
-      h("p", {}, `${model.title} and what was downloaded for it are deleted from this machine${model.size ? `: ${model.size}` : ""}.`),
+      h("p", {}, model.size ? say("models_remove_size", { title: model.title, size: model.size }) : say("models_remove_about", { title: model.title })),
       h("div", { class: "dialog-buttons" }, cancel, sure),
     );
   }
@@ -221,17 +191,17 @@ function modelRow(name, tell, look) {
 
   async function sendFile(file, accept) {
     if (file.size > desk.upload_bytes) {
-      sentence(fault, `“${file.name}” is too large to be copied through the page; type its path instead.`);
+      sentence(fault, say("models_too_large", { name: file.name }));
       return;
     }
     sentence(fault, "");
-    sentence(said, words.sending);
+    sentence(said, say("models_sending"));
     let answer;
     try {
       const query = new URLSearchParams({ name, file: file.name, accepted: String(accept.accepted()) });
-      answer = await (await fetch(`studio/weights?${query}`, { method: "POST", body: file })).json();
+      answer = await (await fetch(`studio/weights?${query}`, { method: "POST", body: file, headers: { "Accept-Language": spoken } })).json();
     } catch (error) {
-      answer = { error: `“${file.name}” could not be sent. Is the studio still running?` };
+      answer = { error: say("models_not_sent", { name: file.name }) };
     }
     sentence(said, "");
     sentence(fault, answer.error);
@@ -244,10 +214,10 @@ function modelRow(name, tell, look) {
   function drawProgress(errand) {
     progress.hidden = !errand;
     if (!errand) return;
-    write(stage, errand.stopping ? words.stopping : [errand.stage || "Beginning…", errand.amount].filter(Boolean).join(": "));
+    write(stage, errand.stopping ? say("run_stopping") : errand.amount ? say("named", { what: errand.stage || say("models_beginning"), name: errand.amount }) : errand.stage || say("models_beginning"));
     write(left, errand.stopping ? "" : timeLeft(errand.seconds_left));
     bar.className = errand.percent === null ? "bar open" : "bar";
-    bar.setAttribute("aria-label", `${model.title}: ${errand.stage}`);
+    bar.setAttribute("aria-label", say("named", { what: model.title, name: errand.stage }));
     fillBar.style.width = errand.percent === null ? "" : `${errand.percent}%`;
     if (errand.percent === null) bar.removeAttribute("aria-valuenow");
     else bar.setAttribute("aria-valuenow", Math.round(errand.percent));
@@ -263,16 +233,17 @@ function modelRow(name, tell, look) {
       const hadFocus = node.contains(document.activeElement);
       node.dataset.state = busy ? "busy" : model.state;
       write(title, model.title);
-      write(state, busy ? words.busy : model.builtin && model.state === "installed" ? words.builtin : words[model.state]);
+      const states = { installed: say("models_installed"), missing: say("models_missing"), damaged: say("models_damaged") };
+      write(state, busy ? say("models_busy") : model.builtin && model.state === "installed" ? say("models_builtin") : states[model.state]);
       state.className = `tag ${busy ? "working" : model.state}`;
       write(purpose, model.purpose);
-      const sizes = [model.size && `${model.size} on this machine`, model.state === "missing" && `${model.download} to download`];
-      write(facts, [...sizes, model.leftover && `${model.leftover} of downloaded files are no longer needed`].filter(Boolean).join(" · "));
+      const sizes = [model.size && say("models_size_here", { size: model.size }), model.state === "missing" && say("models_size_download", { size: model.download })];
+      write(facts, [...sizes, model.leftover && say("models_leftover", { size: model.leftover })].filter(Boolean).join(" · "));
       facts.hidden = !facts.textContent;
-      const text = `Licence: ${model.licence}. ${model.licence_note}`;
+      const text = say("models_licence", { licence: model.licence, note: model.licence_note });
       if (licence.dataset.text !== text) {
         licence.dataset.text = text;
-        fill(licence, text, model.licence_link && [" ", h("a", { href: model.licence_link, target: "_blank", rel: "noreferrer" }, "Read it")]);
+        fill(licence, text, model.licence_link && [" ", h("a", { href: model.licence_link, target: "_blank", rel: "noreferrer" }, say("models_read_it"))]);
       }
       sentence(problem, busy ? "" : model.problem);
       drawProgress(model.errand);
@@ -282,13 +253,13 @@ function modelRow(name, tell, look) {
       const mine = answer.local && !model.builtin;
       const there = model.state !== "missing";
       download.hidden = !mine || there;
-      write(download, model.arrived ? words.goOn : words.download);
+      write(download, model.arrived ? say("models_go_on") : say("models_download"));
       own.hidden = !mine || model.state === "installed";
       repair.hidden = !mine || model.state !== "damaged";
       check.hidden = !answer.local || model.state !== "installed";
       remove.hidden = !mine || !(there || model.arrived);
       leftover.hidden = !mine || !model.leftover;
-      if (model.leftover) write(leftover, `Free ${model.leftover}`);
+      if (model.leftover) write(leftover, say("models_free", { size: model.leftover }));
       if (busy && shownPanel) closePanel(null);
       acts.hidden = busy || Boolean(shownPanel);
       if (hadFocus && !node.contains(document.activeElement)) {

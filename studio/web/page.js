@@ -3,17 +3,21 @@
 
 async function ask(message) {
   try {
-    const answer = await server.ask(message);
+    const answer = await server.ask({ language: spoken, ...message });
     if (answer !== undefined && answer !== null) return answer;
   } catch (error) {
     // fall through: the connection is gone, which is said below and on the page
   }
-  return { error: "The studio does not answer. Is the window it was started in still open?", gone: true };
+  return { error: say("page_gone"), gone: true };
 }
 
 async function begin() {
   const root = element.querySelector(".lx");
+  speak(languageOf(navigator.language));
+  fill(root, h("p", { class: "quiet" }, say("page_moment")));
   const first = await ask({ do: "begin" });
+  speak(first.language || spoken); // what was chosen before counts more than what the browser speaks
+  document.documentElement.lang = root.lang = say("language_tag");
   if (first.error) {
     fill(root, h("p", { class: "notice fault", role: "alert" }, first.error));
     return;
@@ -36,7 +40,7 @@ async function begin() {
   });
   const gone = h("p", { class: "notice fault", hidden: true, role: "alert" });
   add(root, [
-    h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, "Every face keeps its own clothes."), mastheadMenu(ask, scene.openMenu, report), models.button),
+    h("header", { class: "masthead" }, h("h1", {}, "LumosX Studio"), h("p", { class: "quiet" }, say("page_motto")), mastheadMenu(ask, scene.openMenu, report), models.button),
     gone,
     h("div", { class: "columns" }, h("div", {}, scene.node), h("div", { class: "run-column" }, run.node)),
     clips.node,
@@ -76,7 +80,7 @@ async function begin() {
     const draft = await scene.draft();
     if (!draft) {
       run.render.disabled = false;
-      run.fail("Choose a scene first.");
+      run.fail(say("page_no_scene"));
       return;
     }
     const answer = await ask({ do: "render", ...draft, settings: settings.read(), count: settings.count(), replaces: run.replaces() });

@@ -1,14 +1,5 @@
 // Small questions about clips: which other clip, and which two things are exchanged.
 
-const PICKER_WORDS = {
-  search: "Search clips",
-  none: "No clip has these words.",
-  cancel: "Cancel",
-  swapTitle: "What should be exchanged?",
-  swapHint: "Choose two things that two different people wear. Everything else, the seed too, stays as it is.",
-  exchange: "Exchange them",
-};
-
 function clipMatches(clip, typed) {
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
   return words.every((word) => clip.words.includes(word));
@@ -38,15 +29,15 @@ function pickerPart(root) {
 
   function clip(title, clips) {
     const dialog = h("dialog", { class: "dialog picker", "aria-label": title });
-    const search = h("input", { type: "search", placeholder: PICKER_WORDS.search, "aria-label": PICKER_WORDS.search, oninput: find });
-    const none = h("p", { class: "quiet", hidden: true }, PICKER_WORDS.none);
+    const search = h("input", { type: "search", placeholder: say("search_clips"), "aria-label": say("search_clips"), oninput: find });
+    const none = h("p", { class: "quiet", hidden: true }, say("picker_none"));
     const all = clips.map((one) =>
       h(
         "button",
         { type: "button", class: "pick", onclick: () => dialog.answer(one) },
         h("img", { src: one.poster, alt: "", loading: "lazy", decoding: "async" }),
         h("span", { class: "name" }, one.title),
-        h("span", { class: "quiet" }, [clipLength(one), one.has_scene ? `seed ${one.seed}` : ""].filter(Boolean).join(" · ")),
+        h("span", { class: "quiet" }, [clipLength(one), one.has_scene ? say("clip_seed", { seed: one.seed }) : ""].filter(Boolean).join(" · ")),
       ),
     );
 
@@ -58,7 +49,7 @@ function pickerPart(root) {
     return ask(
       dialog,
       [
-        h("header", {}, h("h2", {}, title), h("button", { type: "button", class: "plain", onclick: () => dialog.close() }, PICKER_WORDS.cancel)),
+        h("header", {}, h("h2", {}, title), h("button", { type: "button", class: "plain", onclick: () => dialog.close() }, say("cancel"))),
         search,
         h("div", { class: "picks" }, all),
         none,
@@ -68,8 +59,8 @@ function pickerPart(root) {
   }
 
   function things(people) {
-    const dialog = h("dialog", { class: "dialog picker", "aria-label": PICKER_WORDS.swapTitle });
-    const button = h("button", { type: "submit", class: "main", disabled: true }, PICKER_WORDS.exchange);
+    const dialog = h("dialog", { class: "dialog picker", "aria-label": say("picker_swap_title") });
+    const button = h("button", { type: "submit", class: "main", disabled: true }, say("picker_exchange"));
     let chosen = []; // {person, id}, the latest last
 
     function choose(person, id, box) {
@@ -83,13 +74,13 @@ function pickerPart(root) {
       h(
         "fieldset",
         { class: `owner tone-${person.tone}` },
-        h("legend", {}, [person.title, person.name].filter(Boolean).join(": ")),
+        h("legend", {}, person.name ? say("named", { what: person.title, name: person.name }) : person.title),
         h(
           "div",
           { class: "things" },
           person.things.map((thing) => {
             const box = h("input", { type: "checkbox", value: thing.id, onchange: () => choose(number, thing.id, box) });
-            return h("label", { class: "thing" }, box, h("span", { class: "shown" }, h("img", { src: thing.picture, alt: "" }), h("span", {}, thing.label || "unnamed")));
+            return h("label", { class: "thing" }, box, h("span", { class: "shown" }, h("img", { src: thing.picture, alt: "" }), h("span", {}, thing.label || say("unnamed"))));
           }),
         ),
       ),
@@ -104,10 +95,10 @@ function pickerPart(root) {
             dialog.answer(chosen.map((one) => one.id));
           },
         },
-        h("h2", {}, PICKER_WORDS.swapTitle),
-        h("p", { class: "quiet" }, PICKER_WORDS.swapHint),
+        h("h2", {}, say("picker_swap_title")),
+        h("p", { class: "quiet" }, say("picker_swap_hint")),
         groups,
-        h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, PICKER_WORDS.cancel), button),
+        h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, say("cancel")), button),
       ),
     ]);
   }

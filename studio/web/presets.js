@@ -4,11 +4,11 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
   let list = [];
   let present = null;
 
-  const search = h("input", { type: "search", placeholder: "Search presets", "aria-label": "Search presets", oninput: filter });
-  const shelf = h("div", { class: "presets", role: "radiogroup", "aria-label": "Presets" });
+  const search = h("input", { type: "search", placeholder: say("presets_search"), "aria-label": say("presets_search"), oninput: filter });
+  const shelf = h("div", { class: "presets", role: "radiogroup", "aria-label": say("presets_title") });
   const none = h("p", { class: "quiet", hidden: true });
   const fault = h("p", { class: "notice fault", hidden: true, role: "alert" });
-  const pathBox = h("input", { type: "text", placeholder: "/home/me/my-scene", "aria-label": "Path of a sample folder", spellcheck: false, oninput: () => sentence(fault, "") });
+  const pathBox = h("input", { type: "text", placeholder: say("presets_path_example"), "aria-label": say("presets_path"), spellcheck: false, oninput: () => sentence(fault, "") });
   const pathForm = h(
     "form",
     {
@@ -18,24 +18,24 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
       },
     },
     pathBox,
-    h("button", { type: "submit" }, "Open"),
+    h("button", { type: "submit" }, say("presets_open")),
   );
   const picker = h("input", { type: "file", multiple: true, class: "visually-hidden", tabIndex: -1, onchange: sendFolder });
   picker.setAttribute("webkitdirectory", "");
-  picker.setAttribute("aria-label", "Folder to send");
-  const pickButton = h("button", { type: "button", onclick: () => picker.click() }, "Pick a folder…");
-  const sharedPicker = h("input", { type: "file", multiple: true, accept: ".lumosx,.zip", class: "visually-hidden", tabIndex: -1, "aria-label": "Shared files to open" });
+  picker.setAttribute("aria-label", say("presets_folder_sent"));
+  const pickButton = h("button", { type: "button", onclick: () => picker.click() }, say("presets_pick"));
+  const sharedPicker = h("input", { type: "file", multiple: true, accept: ".lumosx,.zip", class: "visually-hidden", tabIndex: -1, "aria-label": say("presets_shared_files") });
   sharedPicker.addEventListener("change", () => {
     const files = [...sharedPicker.files];
     sharedPicker.value = "";
     if (files.length) takeShared(files);
   });
-  const sharedButton = h("button", { type: "button", onclick: () => sharedPicker.click() }, "Open a shared file…");
+  const sharedButton = h("button", { type: "button", onclick: () => sharedPicker.click() }, say("presets_open_shared"));
   const folder = h(
     "details",
     { class: "folder" },
-    h("summary", {}, "Use a folder of your own pictures, or a shared file"),
-    h("p", { class: "quiet" }, "A sample folder: caption.txt, subjects/1/face_man.png, subjects/1/denim jacket.png, and, if you like, objects/ and background/. A shared file, .lumosx or the zip of a folder, can also be dropped: on the page to use it, on the presets above to keep it."),
+    h("summary", {}, say("presets_own")),
+    h("p", { class: "quiet" }, say("presets_own_about")),
     h("div", { class: "ways" }, pickButton, picker, sharedButton, sharedPicker, pathForm),
   );
 
@@ -50,10 +50,10 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
     pickButton.disabled = true;
     let answer;
     try {
-      const response = await fetch("studio/folder", { method: "POST", body: form });
+      const response = await fetch("studio/folder", { method: "POST", body: form, headers: { "Accept-Language": spoken } });
       answer = await response.json();
     } catch (error) {
-      answer = { error: "The folder could not be sent; is the studio still running?" };
+      answer = { error: say("presets_not_sent") };
     }
     pickButton.disabled = false;
     picker.value = "";
@@ -61,6 +61,10 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
   }
 
   // -- the shelf -------------------------------------------------------------------------------------------------------------
+
+  function aboutOf({ kind, about }) {
+    return { person: say("presets_person", { about }), cast: say("presets_cast", { about }), scene: about }[kind];
+  }
 
   function card(preset) {
     const person = preset.kind !== "scene" && !preset.error;
@@ -71,13 +75,13 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
     );
     const radio = h("input", { type: "radio", name: "lx-preset", value: preset.name, disabled: Boolean(preset.error), onchange: () => choosePreset(preset.name) });
     const more = h("button", { type: "button", class: "icon", "aria-haspopup": "menu", onclick: () => options(preset, more) }, "⋯");
-    more.setAttribute("aria-label", `Options of the preset ${preset.title}`);
+    more.setAttribute("aria-label", say("presets_options_of", { title: preset.title }));
     const face = h(
       "span",
       { class: "face" },
       mosaic,
       h("span", { class: "name" }, preset.title),
-      h("span", { class: preset.error ? "about fault" : "about" }, preset.error || `${{ person: "Person: ", cast: "Cast: ", scene: "" }[preset.kind]}${preset.about}`),
+      h("span", { class: preset.error ? "about fault" : "about" }, preset.error || aboutOf(preset)),
     );
     const node = h("div", { class: `preset${person ? " kept-person" : ""}`, "data-preset": preset.name }, h("label", {}, radio, face), more);
     return node;
@@ -87,12 +91,12 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
     openMenu(
       button,
       [
-        !preset.error && { title: "Add to this scene", run: () => insertPreset(preset.name) },
-        !preset.error && { title: "Start from it", run: () => choosePreset(preset.name) },
-        !preset.error && { title: "Share as a file…", run: () => sharePreset(preset) },
-        preset.own && { title: "Delete…", danger: true, run: () => sure(preset) },
+        !preset.error && { title: say("presets_add"), run: () => insertPreset(preset.name) },
+        !preset.error && { title: say("presets_start"), run: () => choosePreset(preset.name) },
+        !preset.error && { title: say("share_menu"), run: () => sharePreset(preset) },
+        preset.own && { title: say("delete_menu"), danger: true, run: () => sure(preset) },
       ].filter(Boolean),
-      `Options of ${preset.title}`,
+      say("options_of", { name: preset.title }),
     );
   }
 
@@ -113,7 +117,7 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
       shelf.children[place].hidden = !fits;
       found += fits;
     });
-    sentence(none, list.length ? (found ? "" : "No preset has these words.") : "There is no preset yet. Drop pictures on the page, or use a folder of your own below.");
+    sentence(none, list.length ? (found ? "" : say("presets_none_found")) : say("presets_none"));
   }
 
   function mark(name) {
@@ -125,13 +129,13 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
 
   let what = "scene";
   let sureToReplace = false;
-  const nameBox = h("input", { type: "text", maxLength: 80, "aria-label": "Name of the preset", autocomplete: "off", oninput: () => ready("") });
-  const kinds = h("select", { "aria-label": "What to save", onchange: () => ready("") });
+  const nameBox = h("input", { type: "text", maxLength: 80, "aria-label": say("presets_name"), autocomplete: "off", oninput: () => ready("") });
+  const kinds = h("select", { "aria-label": say("presets_what"), onchange: () => ready("") });
   const saveFault = h("p", { class: "notice", hidden: true, role: "alert" });
-  const saveButton = h("button", { type: "submit", class: "main" }, "Save");
+  const saveButton = h("button", { type: "submit", class: "main" }, say("save"));
   const saveDialog = h(
     "dialog",
-    { class: "dialog", "aria-label": "Save as a preset" },
+    { class: "dialog", "aria-label": say("presets_save_title") },
     h(
       "form",
       {
@@ -141,35 +145,35 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
           save();
         },
       },
-      h("h2", {}, "Save as a preset"),
-      h("p", { class: "quiet" }, "With its pictures, in your presets on this machine."),
-      h("label", { class: "dialog-field" }, h("span", {}, "Name"), nameBox),
-      h("label", { class: "dialog-field" }, h("span", {}, "What"), kinds),
+      h("h2", {}, say("presets_save_title")),
+      h("p", { class: "quiet" }, say("presets_save_about")),
+      h("label", { class: "dialog-field" }, h("span", {}, say("field_name")), nameBox),
+      h("label", { class: "dialog-field" }, h("span", {}, say("field_what")), kinds),
       saveFault,
-      h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => saveDialog.close() }, "Cancel"), saveButton),
+      h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => saveDialog.close() }, say("cancel")), saveButton),
     ),
   );
   const sureText = h("p", {});
-  const sureButton = h("button", { type: "button", class: "danger-main" }, "Delete it");
+  const sureButton = h("button", { type: "button", class: "danger-main" }, say("presets_delete_it"));
   const sureDialog = h(
     "dialog",
-    { class: "dialog", "aria-label": "Delete a preset" },
-    h("h2", {}, "Delete this preset?"),
+    { class: "dialog", "aria-label": say("presets_delete_title") },
+    h("h2", {}, say("presets_delete_question")),
     sureText,
-    h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => sureDialog.close() }, "Keep it"), sureButton),
+    h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => sureDialog.close() }, say("keep_it")), sureButton),
   );
   root.append(saveDialog, sureDialog);
 
   function ready(text) {
     sureToReplace = Boolean(text);
     sentence(saveFault, text);
-    write(saveButton, text ? "Replace it" : "Save");
+    write(saveButton, text ? say("presets_replace") : say("save"));
   }
 
   async function save() {
     what = kinds.value;
     const answer = await ask({ do: "save_preset", ...(await draft()), what, name: nameBox.value, replace: sureToReplace });
-    if (answer.taken) ready("There is a preset of this name already. Replace it, or choose another name.");
+    if (answer.taken) ready(say("presets_taken"));
     else if (answer.error) {
       ready("");
       sentence(saveFault, answer.error);
@@ -180,7 +184,7 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
   }
 
   function sure(preset) {
-    write(sureText, `“${preset.title}” and its copies of the pictures are removed from your presets. The scene on this page stays.`);
+    write(sureText, say("presets_delete_about", { title: preset.title }));
     sureButton.onclick = async () => {
       sureDialog.close();
       const answer = await ask({ do: "delete_preset", preset: preset.name });
@@ -192,7 +196,7 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
   }
 
   const part = {
-    node: h("section", { class: "part shelf", "aria-label": "Scene" }, h("header", {}, h("h2", {}, "Choose a scene"), search), shelf, none, folder, fault),
+    node: h("section", { class: "part shelf", "aria-label": say("presets_region") }, h("header", {}, h("h2", {}, say("presets_choose")), search), shelf, none, folder, fault),
     begin(first, local) {
       showList(first);
       pathForm.hidden = !local;
@@ -210,9 +214,9 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
     openSave(people, chosen, name) {
       fill(
         kinds,
-        h("option", { value: "scene" }, "The scene: cast, words and bindings"),
-        h("option", { value: "cast" }, "The cast without the words"),
-        people.map((one) => h("option", { value: one.id }, `Only ${one.title.toLowerCase()}${one.name ? `: ${one.name}` : ""}`)),
+        h("option", { value: "scene" }, say("save_scene")),
+        h("option", { value: "cast" }, say("save_cast")),
+        people.map((one) => h("option", { value: one.id }, onlyPerson(one))),
       );
       kinds.value = chosen;
       nameBox.value = name;

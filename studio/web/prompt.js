@@ -4,14 +4,14 @@ function promptPart(document_, openMenu) {
   let view = null;
 
   const mirror = h("div", { class: "mirror", "aria-hidden": "true" });
-  const words = h("textarea", { id: "lx-prompt", spellcheck: false, oninput: () => document_.typed(words.value, words.selectionStart), onkeydown: keyed, rows: 3, placeholder: "Write what happens, or let it be written from the cast." });
-  const legend = h("div", { class: "legend", role: "group", "aria-label": "Whom the marked words mean" });
+  const words = h("textarea", { id: "lx-prompt", spellcheck: false, oninput: () => document_.typed(words.value, words.selectionStart), onkeydown: keyed, rows: 3, placeholder: say("prompt_placeholder") });
+  const legend = h("div", { class: "legend", role: "group", "aria-label": say("prompt_legend") });
   const hint = h("p", { class: "quiet hint" });
-  const compose = h("button", { type: "button", class: "small", onclick: () => ask(document_.edit({ kind: "compose" })) }, "Write it from the cast");
+  const compose = h("button", { type: "button", class: "small", onclick: () => ask(document_.edit({ kind: "compose" })) }, say("prompt_compose"));
   const reading = h("p", { class: "quiet" });
   const problems = h("ul", { class: "notice problems", hidden: true });
   const unbound = h("input", { type: "checkbox" });
-  const unboundRow = h("label", { class: "check", hidden: true }, unbound, "Render anyway, with these pictures bound to no words");
+  const unboundRow = h("label", { class: "check", hidden: true }, unbound, say("prompt_anyway"));
   const fault = h("p", { class: "notice fault", hidden: true, role: "alert" });
 
   async function ask(pending) {
@@ -30,7 +30,7 @@ function promptPart(document_, openMenu) {
   async function bindTo(owner, button) {
     const { start, end, some } = marked();
     if (!some) {
-      sentence(fault, `Mark the words of the prompt that mean ${owner.name ? `“${owner.name}”` : owner.title.toLowerCase()} first.`);
+      sentence(fault, owner.name ? say("prompt_mark_first_named", { name: owner.name }) : say("prompt_mark_first", { title: owner.title.toLowerCase() }));
       words.focus();
       return;
     }
@@ -45,14 +45,14 @@ function promptPart(document_, openMenu) {
       owner.references
         .filter((one) => answer.choice.includes(one.id))
         .map((one) => ({
-          title: `${one.role}: ${one.label || "unnamed"}`,
+          title: say("named", { what: one.role, name: one.label || say("unnamed") }),
           picture: one.picture,
           run: async () => {
             await ask(document_.edit({ kind: "bind", reference: one.id, start, end }));
             words.focus();
           },
         })),
-      `What “${phrase}” means`,
+      say("prompt_what_means", { words: phrase }),
     );
   }
 
@@ -69,7 +69,7 @@ function promptPart(document_, openMenu) {
     const { start, end, some } = marked();
     words.focus();
     if (!some) {
-      sentence(fault, `Mark the words of the prompt that mean “${reference.label}” first, then press “Use the marked words”.`);
+      sentence(fault, say("prompt_mark_then_use", { name: reference.label }));
       return;
     }
     await ask(document_.edit({ kind: "bind", reference: reference.id, start, end }));
@@ -88,13 +88,13 @@ function promptPart(document_, openMenu) {
           h("span", { class: "badge" }, owner.badge),
           h("span", { class: "chip-name" }, owner.name || owner.title),
         );
-        button.setAttribute("aria-label", `The marked words mean ${owner.title}${owner.name ? `, ${owner.name}` : ""}`);
+        button.setAttribute("aria-label", owner.name ? say("prompt_means_named", { title: owner.title, name: owner.name }) : say("prompt_means", { title: owner.title }));
         return button;
       }),
     );
     const subjects = view.owners.filter((one) => one.kind === "subject").length;
-    const keys = subjects > 1 ? `press ${subjects === 2 ? "1 or 2" : `1 to ${subjects}`}, or click` : subjects ? "press 1, or click" : "click";
-    write(hint, view.owners.length ? `Mark words and ${keys} whom they mean; again, and they mean nobody.` : "");
+    const hints = [say("prompt_hint_click"), say("prompt_hint_one"), say("prompt_hint_two")];
+    write(hint, view.owners.length ? hints[subjects] || say("prompt_hint_many", { count: subjects }) : "");
   }
 
   // -- showing ---------------------------------------------------------------------------------------------------------------
@@ -138,8 +138,8 @@ function promptPart(document_, openMenu) {
 
   const node = h(
     "section",
-    { class: "part", "aria-label": "Prompt" },
-    h("header", {}, h("h2", {}, h("label", { htmlFor: "lx-prompt" }, "Prompt")), compose),
+    { class: "part", "aria-label": say("prompt_title") },
+    h("header", {}, h("h2", {}, h("label", { htmlFor: "lx-prompt" }, say("prompt_title"))), compose),
     h("div", { class: "prompt" }, mirror, words),
     legend,
     h("div", { class: "under-prompt" }, hint, reading, problems, unboundRow, fault),

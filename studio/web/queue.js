@@ -3,18 +3,18 @@
 
 function queuePart(ask, openJob, onChanging, onReport) {
   const pause = h("button", { type: "button", class: "plain", onclick: () => tell({ do: "queue_pause", paused: !paused }) });
-  const held = h("p", { class: "notice", hidden: true }, "The queue is paused: what runs now runs to its end, the rest waits.");
+  const held = h("p", { class: "notice", hidden: true }, say("queue_held"));
   const trouble = h("span", {});
   const stuck = h(
     "div",
     { class: "notice fault", role: "status", hidden: true },
-    h("p", {}, trouble, " The queue goes on by itself when that is put right."),
-    h("button", { type: "button", onclick: () => tell({ do: "queue_now" }) }, "Try again now"),
+    h("p", {}, trouble, " ", say("queue_goes_on")),
+    h("button", { type: "button", onclick: () => tell({ do: "queue_now" }) }, say("queue_try_now")),
   );
   const more = h("p", { class: "quiet", hidden: true });
   const fault = h("p", { class: "advice", hidden: true, role: "alert" });
-  const list = h("ul", { "aria-label": "Queue" });
-  const past = h("ul", { "aria-label": "Earlier renders" });
+  const list = h("ul", { "aria-label": say("queue_title") });
+  const past = h("ul", { "aria-label": say("queue_earlier_list") });
   const pastTitle = h("summary", {});
   const earlier = h("details", { hidden: true }, pastTitle, past);
   const changed = h("span", {});
@@ -22,7 +22,7 @@ function queuePart(ask, openJob, onChanging, onReport) {
     "div",
     { class: "notice changing", hidden: true },
     h("p", {}, changed),
-    h("button", { type: "button", class: "plain", onclick: () => change(null) }, "Leave it as it was"),
+    h("button", { type: "button", class: "plain", onclick: () => change(null) }, say("queue_leave")),
   );
   const rows = new Map();
   let order = []; // ids of what waits, the next first
@@ -40,7 +40,7 @@ function queuePart(ask, openJob, onChanging, onReport) {
     editing = job;
     changing.hidden = !job;
     onChanging();
-    if (job) changed.textContent = `You are changing “${job.title}”, which waits in the queue.`;
+    if (job) changed.textContent = say("queue_changing", { title: job.title });
   }
 
   async function edit(job) {
@@ -61,35 +61,35 @@ function queuePart(ask, openJob, onChanging, onReport) {
   }
 
   function stateWords(job, place) {
-    const steps = `step ${job.step} of ${job.num_steps}`;
-    if (job.state === "running") return job.num_steps ? `${job.stage}, ${steps}` : job.stage;
+    const counted = { step: job.step, count: job.num_steps };
+    if (job.state === "running") return job.num_steps ? say("job_stage_step", { stage: job.stage, ...counted }) : job.stage;
     if (job.state === "failed") return job.error;
-    if (job.state === "done") return job.clip ? "Finished" : "Finished; its clip is no longer in the clips folder.";
-    if (job.state === "cancelled") return job.saved_step ? `Stopped after ${steps}` : "Cancelled";
-    const turn = place === 0 ? "Next" : "Waiting";
-    return job.saved_step ? `${turn}; was interrupted after ${steps} and goes on from its last saved one` : turn;
+    if (job.state === "done") return job.clip ? say("job_finished") : say("queue_clip_gone");
+    if (job.state === "cancelled") return job.saved_step ? say("queue_stopped", counted) : say("job_cancelled");
+    if (job.saved_step) return place === 0 ? say("queue_next_interrupted", counted) : say("queue_waiting_interrupted", counted);
+    return place === 0 ? say("queue_next") : say("queue_waiting");
   }
 
   function buttons(job) {
-    const name = `“${job.title}”, seed ${job.seed}`;
+    const name = say("queue_job_name", { title: job.title, seed: job.seed });
     const button = (text, label, onclick) => h("button", { type: "button", class: "plain", "aria-label": label, onclick }, text);
-    const remove = button("Remove", `Remove ${name} from the list`, () => tell({ do: "queue_forget", job: job.id }));
-    if (job.state === "running")
-      return [button("Stop for now", `Stop for now ${name}; it can go on later`, () => tell({ do: "cancel", job: job.id, keep: true }))];
+    const remove = button(say("remove"), say("queue_remove_ended", { name }), () => tell({ do: "queue_forget", job: job.id }));
+    if (job.state === "running") return [button(say("queue_stop"), say("queue_stop_name", { name }), () => tell({ do: "cancel", job: job.id, keep: true }))];
     if (job.state === "waiting")
       return [
-        button("Up", `Move up ${name}`, () => tell({ do: "queue_move", job: job.id, by: -1 })),
-        button("Down", `Move down ${name}`, () => tell({ do: "queue_move", job: job.id, by: 1 })),
-        button("Edit", `Edit ${name}`, () => edit(job)),
-        button("Remove", `Remove ${name} from the queue`, () => tell({ do: "cancel", job: job.id })),
+        button(say("queue_up"), say("queue_up_name", { name }), () => tell({ do: "queue_move", job: job.id, by: -1 })),
+        button(say("queue_down"), say("queue_down_name", { name }), () => tell({ do: "queue_move", job: job.id, by: 1 })),
+        button(say("queue_edit"), say("queue_edit_name", { name }), () => edit(job)),
+        button(say("remove"), say("queue_remove_waiting", { name }), () => tell({ do: "cancel", job: job.id })),
       ];
     if (job.state === "done") return [remove];
-    const again = job.state === "cancelled" && job.saved_step ? ["Go on", `Go on with ${name}`] : ["Try again", `Try again ${name}`];
+    const goesOn = job.state === "cancelled" && job.saved_step;
+    const again = goesOn ? [say("queue_go_on"), say("queue_go_on_name", { name })] : [say("queue_again"), say("queue_again_name", { name })];
     return [
       button(...again, () => tell({ do: "queue_retry", job: job.id })),
-      button("Open its scene", `Open the scene of ${name}`, () => edit(job)),
-      job.state === "failed" && button("Report…", `Report the failure of ${name}`, () => onReport(job)),
-      job.has_log && button("Save its log", `Save the log of ${name}`, () => saveLog(job)),
+      button(say("open_scene"), say("queue_open_name", { name }), () => edit(job)),
+      job.state === "failed" && button(say("queue_report"), say("queue_report_name", { name }), () => onReport(job)),
+      job.has_log && button(say("queue_log"), say("queue_log_name", { name }), () => saveLog(job)),
       remove,
     ];
   }
@@ -147,7 +147,7 @@ function queuePart(ask, openJob, onChanging, onReport) {
     const picture = h("img", { class: "shown", alt: "", draggable: false });
     const together = h("span", { class: "together" });
     let mates = [];
-    const all = h("button", { type: "button", class: "plain", onclick: () => removeAll(mates) }, "Remove those that wait");
+    const all = h("button", { type: "button", class: "plain", onclick: () => removeAll(mates) }, say("queue_remove_all"));
     const head = h("div", { class: "batch", hidden: true }, together, all);
     const node = h("li", { class: "job" }, head, picture, h("p", { class: "words" }, title, state), acts);
     letDrag(node, job.id);
@@ -156,7 +156,7 @@ function queuePart(ask, openJob, onChanging, onReport) {
     return {
       node,
       update(now, place) {
-        const text = `${now.title}, seed ${now.seed}`;
+        const text = say("queue_row", { title: now.title, seed: now.seed });
         if (title.textContent !== text) title.textContent = text;
         const words = stateWords(now, place);
         if (state.textContent !== words) state.textContent = words;
@@ -183,7 +183,7 @@ function queuePart(ask, openJob, onChanging, onReport) {
         head.hidden = batch.length < 2 || at > 0;
         if (head.hidden) return;
         mates = batch.filter((one) => one.state === "waiting");
-        write(together, `${batch.length} variations of “${job.title}”`);
+        write(together, say("queue_variations", { count: batch.length, title: job.title }));
         all.hidden = mates.length < 2;
       },
     };
@@ -210,8 +210,8 @@ function queuePart(ask, openJob, onChanging, onReport) {
   return {
     node: h(
       "section",
-      { class: "queue", "aria-label": "Queue" },
-      h("header", {}, h("h3", {}, "Queue"), pause),
+      { class: "queue", "aria-label": say("queue_title") },
+      h("header", {}, h("h3", {}, say("queue_title")), pause),
       held,
       stuck,
       fault,
@@ -243,17 +243,17 @@ function queuePart(ask, openJob, onChanging, onReport) {
       place(past, ended);
       if (waiting.length) rows.get(waiting[0].id).update(waiting[0], 0);
       if (editing && !waiting.some((job) => job.id === editing.id)) {
-        sentence(fault, `“${editing.title}” has begun or was taken out meanwhile. Render puts your change in the queue as a new one.`);
+        sentence(fault, say("queue_edit_late", { title: editing.title }));
         change(null);
       }
       earlier.hidden = ended.length === 0;
-      pastTitle.textContent = `Earlier renders (${ended.length})`;
-      const words = paused ? "Resume queue" : "Pause queue";
+      pastTitle.textContent = say("queue_earlier", { count: ended.length });
+      const words = paused ? say("queue_resume") : say("queue_pause");
       if (pause.textContent !== words) pause.textContent = words;
       held.hidden = !paused;
       if (trouble.textContent !== standing.trouble) trouble.textContent = standing.trouble;
       stuck.hidden = !standing.trouble;
-      sentence(more, standing.more ? `and ${plural(standing.more, "more render", "more renders")} behind these` : "");
+      sentence(more, standing.more ? sayCount("queue_more", standing.more) : "");
     },
   };
 }

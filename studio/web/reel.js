@@ -1,14 +1,5 @@
 // One or several clips played by one control: play, pause, scrub and single frames, all of them in step.
 
-const REEL_WORDS = {
-  play: "Play",
-  pause: "Pause",
-  scrub: "Position",
-  back: "One frame back",
-  on: "One frame on",
-  at: (frame, count, seconds) => `frame ${frame} of ${count} · ${seconds.toFixed(2)} s`,
-};
-
 const reelFrameOf = (clip) => 1 / (clip.fps || 25);
 
 // reelPart(clips, {label(clip)}): the first clip that is the longest leads. `node` holds the pictures, `controls` the control.
@@ -26,10 +17,10 @@ function reelPart(clips, { caption = () => null } = {}) {
   const count = () => Math.max(1, Math.round(lengths()[lead()] / frameS()));
 
   const button = h("button", { type: "button", class: "play", onclick: toggle });
-  const scrub = h("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": REEL_WORDS.scrub, oninput: () => show(Number(scrub.value)) });
+  const scrub = h("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": say("reel_scrub"), oninput: () => show(Number(scrub.value)) });
   const readout = h("output", { class: "quiet" });
-  const stepBack = h("button", { type: "button", class: "step", "aria-label": REEL_WORDS.back, title: REEL_WORDS.back, onclick: () => show(frame() - 1) }, "‹");
-  const stepOn = h("button", { type: "button", class: "step", "aria-label": REEL_WORDS.on, title: REEL_WORDS.on, onclick: () => show(frame() + 1) }, "›");
+  const stepBack = h("button", { type: "button", class: "step", "aria-label": say("reel_back"), title: say("reel_back"), onclick: () => show(frame() - 1) }, "‹");
+  const stepOn = h("button", { type: "button", class: "step", "aria-label": say("reel_on"), title: say("reel_on"), onclick: () => show(frame() + 1) }, "›");
   const controls = h("div", { class: "reel-controls" }, button, stepBack, stepOn, scrub, readout);
   const node = h("div", { class: `reel of-${clips.length}` }, clips.map((clip, place) => h("figure", {}, videos[place], caption(clip))));
 
@@ -48,9 +39,9 @@ function reelPart(clips, { caption = () => null } = {}) {
     const now = frame();
     scrub.max = count() - 1;
     scrub.value = now;
-    write(readout, REEL_WORDS.at(now + 1, count(), (now + 1) * frameS()));
+    write(readout, say("reel_at", { frame: now + 1, count: count(), seconds: ((now + 1) * frameS()).toFixed(2) }));
     scrub.setAttribute("aria-valuetext", readout.textContent);
-    const words = playing ? REEL_WORDS.pause : REEL_WORDS.play;
+    const words = playing ? say("reel_pause") : say("reel_play");
     button.setAttribute("aria-label", words);
     button.title = words;
     button.classList.toggle("on", playing);

@@ -4,33 +4,33 @@ function reportPart(ask, root) {
   let job = null;
   const words = h("input", { type: "checkbox" });
   const fault = h("p", { class: "notice fault", hidden: true, role: "alert" });
-  const button = h("button", { type: "button", class: "main", onclick: save }, "Save the report");
+  const button = h("button", { type: "button", class: "main", onclick: save }, say("report_save"));
   const about = h("li", {});
   const dialog = h(
     "dialog",
-    { class: "dialog", "aria-label": "Report a problem" },
-    h("h2", {}, "Report a problem"),
-    h("p", { class: "quiet" }, "A zip of texts for you to look through and to attach. Nothing is sent from here."),
+    { class: "dialog", "aria-label": say("report_title") },
+    h("h2", {}, say("report_title")),
+    h("p", { class: "quiet" }, say("report_about")),
     h(
       "ul",
       { class: "kept-list" },
-      h("li", {}, "This machine, its memory and the versions of what is installed"),
-      h("li", {}, "The studio’s log"),
+      h("li", {}, say("report_machine")),
+      h("li", {}, say("report_log")),
       about,
-      h("li", {}, "No pictures; your name and your folders’ names are replaced"),
+      h("li", {}, say("report_private")),
     ),
-    h("label", { class: "check dialog-check" }, words, h("span", {}, "With my words", h("small", {}, "Prompts and labels. Otherwise they are left out everywhere."))),
+    h("label", { class: "check dialog-check" }, words, h("span", {}, say("report_words"), h("small", {}, say("report_words_hint")))),
     fault,
-    h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), button),
+    h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, say("cancel")), button),
   );
   root.append(dialog);
 
   async function save() {
     button.disabled = true;
-    write(button, "Collecting…");
+    write(button, say("report_collecting"));
     const answer = await ask({ do: "report", job: job && job.id, words: words.checked });
     button.disabled = false;
-    write(button, "Save the report");
+    write(button, say("report_save"));
     sentence(fault, answer.error);
     if (answer.error) return;
     dialog.close();
@@ -41,7 +41,7 @@ function reportPart(ask, root) {
     // failed: the render it is about, or null
     open(failed) {
       job = failed;
-      write(about, failed ? `The error and the settings of “${failed.title}”` : "");
+      write(about, failed ? say("report_failed", { title: failed.title }) : "");
       about.hidden = !failed;
       words.checked = false;
       sentence(fault, "");
@@ -52,18 +52,31 @@ function reportPart(ask, root) {
 
 // The menu beside the title: what concerns the whole studio.
 function mastheadMenu(ask, openMenu, report) {
-  const button = h("button", { type: "button", class: "icon masthead-menu", "aria-haspopup": "menu", "aria-label": "Menu of the studio", onclick: open }, "⋯");
+  const button = h("button", { type: "button", class: "icon masthead-menu", "aria-haspopup": "menu", "aria-label": say("masthead_menu"), onclick: open }, "⋯");
 
   async function open() {
     const { mark } = await ask({ do: "prefer" });
+    const names = { en: say("language_en"), zh: say("language_zh") };
     openMenu(
       button,
       [
-        { title: mark ? "Stop marking saved clips visibly" : "Mark saved clips visibly as AI-generated", run: () => ask({ do: "prefer", mark: !mark }) },
-        { title: "Report a problem…", run: () => report.open(null) },
+        { title: mark ? say("masthead_unmark") : say("masthead_mark"), run: () => ask({ do: "prefer", mark: !mark }) },
+        {
+          title: say("language"),
+          prompt: names[spoken],
+          options: Object.keys(LANGUAGES).map((one) => ({ value: one, title: names[one], disabled: one === spoken })),
+          run: changeLanguage,
+        },
+        { title: say("masthead_report"), run: () => report.open(null) },
       ],
-      "Menu of the studio",
+      say("masthead_menu"),
     );
+  }
+
+  // The page is made anew in the other language; what stands on it is kept as over any reload.
+  async function changeLanguage(language) {
+    const answer = await ask({ do: "prefer", language });
+    if (!answer.error) location.reload();
   }
 
   return button;

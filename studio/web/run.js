@@ -5,11 +5,11 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
   const line = h("span", {});
   const left = h("span", { class: "left" });
   const fillBar = h("i", {});
-  const bar = h("div", { class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, fillBar);
+  const bar = h("div", { class: "bar", role: "progressbar", "aria-label": say("work_progress"), "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, fillBar);
   const spoken = h("p", { class: "visually-hidden", "aria-live": "polite" });
   const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
-  const render = h("button", { type: "button", class: "main", onclick: onRender }, "Render");
-  const cancel = h("button", { type: "button", hidden: true, onclick: cancelRunning }, "Cancel");
+  const render = h("button", { type: "button", class: "main", onclick: onRender }, say("run_render"));
+  const cancel = h("button", { type: "button", hidden: true, onclick: cancelRunning }, say("cancel"));
   const queue = queuePart(ask, openJob, nameRender, onReport);
   const notice = h("p", { class: "quiet", role: "status", hidden: true });
   const forecast = h("p", { class: "quiet forecast", hidden: true });
@@ -23,13 +23,13 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
   async function cancelRunning() {
     if (!running) return;
     cancel.disabled = true;
-    line.textContent = "Stopping…";
+    line.textContent = say("run_stopping");
     await ask({ do: "cancel", job: running.id });
   }
 
   function nameRender() {
     settings.single(Boolean(queue.replaces()));
-    render.textContent = queue.replaces() ? "Save to the queue" : running ? "Render next" : "Render";
+    render.textContent = queue.replaces() ? say("run_save") : running ? say("run_next") : say("run_render");
   }
 
   function stageEmpty(text) {
@@ -39,14 +39,14 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
   }
 
   function label(builtin) {
-    return builtin ? h("span", { class: "tag" }, "built-in preview model") : null;
+    return builtin ? h("span", { class: "tag" }, say("run_builtin")) : null;
   }
 
   function stagePreview(job, data) {
     shown = `preview ${job.id}`;
     let picture = stage.querySelector("img");
     if (!picture || previewOf !== job.id) {
-      picture = h("img", { alt: "Preview of the forming clip" });
+      picture = h("img", { alt: say("run_preview_alt") });
       fill(stage, picture, label(job.builtin));
       previewOf = job.id;
     }
@@ -58,14 +58,14 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
     shown = clip.name;
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const video = h("video", { src: clip.url, loop: true, muted: true, autoplay: !still, playsInline: true, controls: true });
-    video.setAttribute("aria-label", `Clip: ${clip.title}`);
+    video.setAttribute("aria-label", say("run_clip", { title: clip.title }));
     fill(stage, video, label(clip.builtin));
     fill(after, clipFacts(clip), saveRow(clip));
   }
 
   function showRunning(job, preview) {
-    if (cancel.disabled) line.textContent = "Stopping…";
-    else line.textContent = job.num_steps ? `${job.stage}, step ${job.step} of ${job.num_steps}` : job.stage;
+    if (cancel.disabled) line.textContent = say("run_stopping");
+    else line.textContent = job.num_steps ? say("job_stage_step", { stage: job.stage, step: job.step, count: job.num_steps }) : job.stage;
     left.textContent = timeLeft(job.seconds_left);
     bar.hidden = false;
     bar.className = job.num_steps ? "bar" : "bar open";
@@ -74,7 +74,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
     if (job.num_steps) bar.setAttribute("aria-valuenow", percent);
     else bar.removeAttribute("aria-valuenow");
     if (preview) stagePreview(job, preview);
-    else if (shown !== `preview ${job.id}`) stageEmpty("A preview appears here as soon as the first steps are done.");
+    else if (shown !== `preview ${job.id}`) stageEmpty(say("run_preview_soon"));
     fill(after);
   }
 
@@ -83,20 +83,20 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
     left.textContent = "";
     if (!job) {
       line.textContent = "";
-      stageEmpty("Your clip appears here.");
+      stageEmpty(say("run_empty"));
       return;
     }
-    const cancelled = job.saved_step ? `Stopped after step ${job.saved_step}.` : "Cancelled; nothing was kept.";
-    line.textContent = { done: "Finished", cancelled, failed: "" }[job.state];
+    const cancelled = job.saved_step ? say("run_stopped", { step: job.saved_step }) : say("work_cancelled");
+    line.textContent = { done: say("job_finished"), cancelled, failed: "" }[job.state];
     if (job.clip) stageClip(job.clip);
     else {
-      stageEmpty(job.state === "failed" ? "No clip this time." : "Your clip appears here.");
+      stageEmpty(job.state === "failed" ? say("run_failed_empty") : say("run_empty"));
       fill(after);
     }
   }
 
-  function say(job) {
-    const texts = { running: "Rendering", done: "The clip is finished", cancelled: "Cancelled", failed: "The render failed" };
+  function announce(job) {
+    const texts = { running: say("run_rendering"), done: say("run_done"), cancelled: say("job_cancelled"), failed: say("run_failed") };
     const text = job ? texts[job.state] : "";
     if (spoken.textContent !== text) spoken.textContent = text;
   }
@@ -107,7 +107,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
 
   const node = h(
     "section",
-    { class: "panel", "aria-label": "Render" },
+    { class: "panel", "aria-label": say("run_render") },
     stage,
     h("div", { class: "status" }, h("p", { class: "line" }, line, left), bar, notice, fault, spoken),
     queue.changing,
@@ -151,7 +151,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
       else showResting(last);
       jobFault = last && last.state === "failed" ? last.error : "";
       showFault();
-      say(last);
+      announce(last);
       node.dataset.job = last ? last.id : "";
       node.dataset.state = last ? last.state : "";
     },

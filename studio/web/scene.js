@@ -23,9 +23,9 @@ function scenePart(ask, changed, root, settings, foot) {
     openMenu,
     undo: document_.undo,
     redo: document_.redo,
-    saveAll: () => presets.openSave(people(), "scene", document_.title || "My scene"),
+    saveAll: () => presets.openSave(people(), "scene", document_.title || say("scene_default_title")),
     savePerson: (id, name) => presets.openSave(people(), id, name),
-    shareAll: () => share.openScene(people(), "scene", document_.title || "My scene"),
+    shareAll: () => share.openScene(people(), "scene", document_.title || say("scene_default_title")),
     deletePerson: (id, name) => forgetting.open(id, name),
     sharePerson: (id, name) => share.openScene(people(), id, name),
     startEmpty,
@@ -38,7 +38,7 @@ function scenePart(ask, changed, root, settings, foot) {
     history: document_,
     done(answer) {
       presets.renew(answer.presets, "");
-      cast.done(answer.kept || "All pictures of this person are deleted from this computer.");
+      cast.done(answer.kept || say("forget_done"));
     },
   });
 
@@ -50,7 +50,7 @@ function scenePart(ask, changed, root, settings, foot) {
   async function startEmpty() {
     chosen += 1;
     const empty = await ask({ do: "begin_empty" });
-    if (!empty.error) document_.take(empty, { title: "New scene", preset: null });
+    if (!empty.error) document_.take(empty, { title: say("scene_new_title"), preset: null });
   }
 
   const people = () => document_.view.owners.filter((one) => one.kind === "subject");
@@ -94,7 +94,7 @@ function scenePart(ask, changed, root, settings, foot) {
   async function takeShared(files, onShelf) {
     const sentences = [];
     for (const file of files) {
-      cast.busy(`Opening “${file.name}”…`);
+      cast.busy(say("scene_opening", { name: file.name }));
       const answer = await sendShared(file, onShelf);
       if (answer.error) sentences.push(answer.error);
       else if (onShelf) presets.renew(answer.presets, answer.preset);
@@ -131,7 +131,7 @@ function scenePart(ask, changed, root, settings, foot) {
     const added = document_.scene.subjects.filter((one) => (persons ? !before.has(one.id) : one.id === faceOf || (one.face && one.face.id === again)));
     const unsure = added.map((one, place) => ({ subject: one, ...pictures[place] })).filter((one) => !one.sure);
     for (const [number, { subject, note }] of unsure.entries()) {
-      const how = await frame(subject.face.id, unsure.length > 1 ? `${number + 1} of ${unsure.length}` : "", note);
+      const how = await frame(subject.face.id, unsure.length > 1 ? say("number_of", { number: number + 1, count: unsure.length }) : "", note);
       if (how === "leave" && unsure.length > 1) break;
     }
   }
@@ -146,7 +146,7 @@ function scenePart(ask, changed, root, settings, foot) {
       name: label,
       role,
       async onDone(cut) {
-        if (!referenceOf(id)) return "This picture is no longer in the scene.";
+        if (!referenceOf(id)) return say("scene_picture_gone");
         const answer = await document_.edit({ kind: "set_picture", reference: id, pictures: [{ picture: image, mask: cut.mask }] });
         return answer.error;
       },
@@ -173,14 +173,14 @@ function scenePart(ask, changed, root, settings, foot) {
 
   // A clip brings its scene along. `instead` is done with a file that is no clip of ours, where there is something to do.
   async function openDropped(files, instead) {
-    cast.busy("Opening the clip…");
+    cast.busy(say("scene_opening_clip"));
     const answer = await sendClip(files[0]);
     cast.busy("");
     if (answer.error && instead) {
       instead();
       return;
     }
-    const several = files.length > 1 ? [`Only one clip can be opened at a time; “${files[0].name}” was.`] : [];
+    const several = files.length > 1 ? [say("scene_one_clip", { name: files[0].name })] : [];
     cast.refuse(answer.error ? [answer.error] : several);
     if (answer.error) return;
     for (const dialog of root.querySelectorAll("dialog[open]")) dialog.close(); // the scene would open behind it

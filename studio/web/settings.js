@@ -2,21 +2,21 @@
 
 function settingsPart(engines) {
   const engine = field(
-    "Engine",
+    say("settings_engine"),
     h("select", { onchange: engineChosen }),
     "wide",
   );
   const note = h("p", { class: "quiet wide" });
-  const size = field("Size", h("select", {}));
-  const frames = field("Length", h("select", {}));
-  const steps = field("Steps", h("input", { type: "number", min: 1, max: 200, step: 1, inputMode: "numeric" }));
+  const size = field(say("settings_size"), h("select", {}));
+  const frames = field(say("settings_length"), h("select", {}));
+  const steps = field(say("settings_steps"), h("input", { type: "number", min: 1, max: 200, step: 1, inputMode: "numeric" }));
   const keep = h("input", { type: "checkbox", onchange: seedKind });
-  const seed = h("input", { type: "number", min: 0, step: 1, inputMode: "numeric", placeholder: "new each time" });
-  const seedField = field("Seed", seed);
-  const numbers = ["1 clip", ...[2, 3, 4, 5, 6, 7, 8].map((count) => `${count} clips, a seed each`)];
-  const count = field("How many", h("select", {}, numbers.map((title, place) => h("option", { value: String(place + 1) }, title))));
+  const seed = h("input", { type: "number", min: 0, step: 1, inputMode: "numeric", placeholder: say("settings_new_seed") });
+  const seedField = field(say("settings_seed"), seed);
+  const numbers = [1, 2, 3, 4, 5, 6, 7, 8].map((count) => sayCount("settings_count", count));
+  const count = field(say("settings_how_many"), h("select", {}, numbers.map((title, place) => h("option", { value: String(place + 1) }, title))));
   let lastSeed = ""; // of the render asked for last: ticking the box keeps what is on show
-  const keepRow = h("label", { class: "check wide" }, keep, "Keep this seed: the same request gives the same clip");
+  const keepRow = h("label", { class: "check wide" }, keep, say("settings_keep_seed"));
   const fields = { engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField, count };
 
   function seedKind() {
@@ -67,7 +67,7 @@ function settingsPart(engines) {
   return {
     node: h(
       "div",
-      { class: "settings", role: "group", "aria-label": "Settings" },
+      { class: "settings", role: "group", "aria-label": say("settings_title") },
       engine.node, note, size.node, frames.node, steps.node, count.node, seedField.node, keepRow,
     ),
     read() {

@@ -13,11 +13,17 @@ function download(url, name) {
 // Sends one file; keep: as a preset, else as a scene for the page. Returns the server's answer.
 async function sendShared(file, keep) {
   try {
-    const response = await fetch(`studio/shared?name=${encodeURIComponent(file.name)}${keep ? "&keep" : ""}`, { method: "POST", body: file });
+    const response = await fetch(`studio/shared?name=${encodeURIComponent(file.name)}${keep ? "&keep" : ""}`, { method: "POST", body: file, headers: { "Accept-Language": spoken } });
     return await response.json();
   } catch (error) {
-    return { error: `“${file.name}” could not be sent; is the studio still running?` };
+    return { error: say("share_not_sent", { name: file.name }) };
   }
+}
+
+// A person as one of the choices of what is shared or saved.
+function onlyPerson({ title, name }) {
+  const person = title.toLowerCase();
+  return name ? say("save_person_named", { person, name }) : say("save_person", { person });
 }
 
 // draft: the scene of the page; settings: those beside the render button.
@@ -25,14 +31,14 @@ function sharePart({ ask, root, draft, settings }) {
   let preset = null; // the name of the preset to share, null for what is on the page
   const name = h("input", { type: "text", maxLength: 80, autocomplete: "off" });
   const what = h("select", {});
-  const whatField = h("label", { class: "dialog-field" }, h("span", {}, "What"), what);
+  const whatField = h("label", { class: "dialog-field" }, h("span", {}, say("field_what")), what);
   const whole = h("input", { type: "checkbox" });
   const zip = h("input", { type: "checkbox" });
   const fault = h("p", { class: "notice fault", hidden: true, role: "alert" });
-  const button = h("button", { type: "submit", class: "main" }, "Save the file");
+  const button = h("button", { type: "submit", class: "main" }, say("share_save"));
   const dialog = h(
     "dialog",
-    { class: "dialog", "aria-label": "Share as a file" },
+    { class: "dialog", "aria-label": say("share_title") },
     h(
       "form",
       {
@@ -42,15 +48,15 @@ function sharePart({ ask, root, draft, settings }) {
           save();
         },
       },
-      h("h2", {}, "Share as a file"),
-      h("p", { class: "quiet" }, "One file with the pictures inside. Dropped on this page, or on somebody else’s, everything is there again."),
-      h("label", { class: "dialog-field" }, h("span", {}, "Name"), name),
+      h("h2", {}, say("share_title")),
+      h("p", { class: "quiet" }, say("share_about")),
+      h("label", { class: "dialog-field" }, h("span", {}, say("field_name")), name),
       whatField,
-      h("label", { class: "check dialog-check" }, whole, h("span", {}, "With the whole photographs", h("small", {}, "Otherwise only what the scene shows of them goes along: faces and cut-outs."))),
-      h("label", { class: "check dialog-check" }, zip, h("span", {}, "As a zip of the sample folder", h("small", {}, "For other programs that read the official folders."))),
-      h("p", { class: "quiet dialog-note" }, "Faces are personal: share them with the consent of the people they belong to."),
+      h("label", { class: "check dialog-check" }, whole, h("span", {}, say("share_whole"), h("small", {}, say("share_whole_hint")))),
+      h("label", { class: "check dialog-check" }, zip, h("span", {}, say("share_zip"), h("small", {}, say("share_zip_hint")))),
+      h("p", { class: "quiet dialog-note" }, say("share_consent")),
       fault,
-      h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), button),
+      h("div", { class: "dialog-buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, say("cancel")), button),
     ),
   );
   root.append(dialog);
@@ -80,9 +86,9 @@ function sharePart({ ask, root, draft, settings }) {
       preset = null;
       fill(
         what,
-        h("option", { value: "scene" }, "The scene: cast, words and bindings"),
-        h("option", { value: "cast" }, "The cast without the words"),
-        people.map((one) => h("option", { value: one.id }, one.name ? `Only ${one.title.toLowerCase()}: ${one.name}` : `Only ${one.title.toLowerCase()}`)),
+        h("option", { value: "scene" }, say("save_scene")),
+        h("option", { value: "cast" }, say("save_cast")),
+        people.map((one) => h("option", { value: one.id }, onlyPerson(one))),
       );
       what.value = chosen;
       whatField.hidden = false;

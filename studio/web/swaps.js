@@ -1,16 +1,6 @@
 // Dress swaps under way: each is told of until it is done, then original and swap are shown side by side.
 
 const SWAP_KEY = "lumosx-swaps"; // this tab's, so that a reload forgets none
-const SWAP_WORDS = {
-  rendering: (title) => `The dress swap of “${title}” is being rendered.`,
-  ready: (title) => `The dress swap of “${title}” is ready.`,
-  failed: (title) => `The dress swap of “${title}” was not finished; the queue shows why.`,
-  show: "Show side by side",
-  dismiss: "Dismiss",
-  original: "Original",
-  swapped: "Clothes exchanged",
-};
-
 function swapsPart(root, storage, { compare, clip }) {
   const node = h("ul", { class: "swaps", "aria-live": "polite" });
   let pending = (storage.read(SWAP_KEY) || []).filter((one) => one && typeof one.job === "string" && typeof one.clip === "string");
@@ -32,9 +22,9 @@ function swapsPart(root, storage, { compare, clip }) {
         h(
           "li",
           { class: "notice" },
-          h("span", {}, one.made ? SWAP_WORDS.ready(one.title) : one.failed ? SWAP_WORDS.failed(one.title) : SWAP_WORDS.rendering(one.title)),
-          one.made && h("button", { type: "button", class: "small", onclick: () => show(one) }, SWAP_WORDS.show),
-          (one.made || one.failed) && h("button", { type: "button", class: "small", onclick: () => drop(one) }, SWAP_WORDS.dismiss),
+          h("span", {}, say(one.made ? "swaps_ready" : one.failed ? "swaps_failed" : "swaps_rendering", { title: one.title })),
+          one.made && h("button", { type: "button", class: "small", onclick: () => show(one) }, say("swaps_show")),
+          (one.made || one.failed) && h("button", { type: "button", class: "small", onclick: () => drop(one) }, say("swaps_dismiss")),
         ),
       ),
     );
@@ -44,7 +34,7 @@ function swapsPart(root, storage, { compare, clip }) {
     const original = clip(one.clip);
     const made = clip(one.made.name) || one.made;
     drop(one);
-    if (original) compare(original, made, [SWAP_WORDS.original, SWAP_WORDS.swapped]);
+    if (original) compare(original, made, [say("swaps_original"), say("swaps_swapped")]);
   }
 
   // Nobody is torn away from what they do: only a page at rest opens the two by itself.

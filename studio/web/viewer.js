@@ -1,38 +1,20 @@
 // One clip, large: playing, what it was made of, what can be made of it.
 
-const VIEWER_WORDS = {
-  title: "Title",
-  close: "Close",
-  newer: "Newer clip",
-  older: "Older clip",
-  open: "Open its scene",
-  newPrompt: "Same cast, new prompt",
-  swap: "Dress swap",
-  swapOther: "Exchange other clothes…",
-  swapHint: (pair) => `Exchange “${pair[0]}” and “${pair[1]}”, with the same seed and settings`,
-  swapQueued: "The clothes are being exchanged. Both clips are shown side by side when it is done.",
-  compare: "Compare with…",
-  poster: "Use this frame as its picture",
-  posterDone: "This frame stands for the clip now.",
-  remove: "Delete",
-  unreadable: "This file cannot be played here; it may be damaged.",
-};
-
 // viewerPart(root, {ask, saveRow, editor(onMade), acts}): open(clip, {rename}); `acts` are the gallery's: openScene, swap,
 // compare, remove, neighbour(clip, by), renamed.
 function viewerPart(root, { ask, saveRow, editor, acts }) {
   const title = h("input", {
-    type: "text", class: "viewer-title", maxLength: 120, "aria-label": VIEWER_WORDS.title, spellcheck: false,
+    type: "text", class: "viewer-title", maxLength: 120, "aria-label": say("viewer_title"), spellcheck: false,
     onchange: rename,
     onkeydown: (event) => {
       if (event.key === "Enter") title.blur();
     },
   });
-  const newer = h("button", { type: "button", class: "icon", "aria-label": VIEWER_WORDS.newer, title: VIEWER_WORDS.newer, onclick: () => go(-1) }, "‹");
-  const older = h("button", { type: "button", class: "icon", "aria-label": VIEWER_WORDS.older, title: VIEWER_WORDS.older, onclick: () => go(1) }, "›");
+  const newer = h("button", { type: "button", class: "icon", "aria-label": say("viewer_newer"), title: say("viewer_newer"), onclick: () => go(-1) }, "‹");
+  const older = h("button", { type: "button", class: "icon", "aria-label": say("viewer_older"), title: say("viewer_older"), onclick: () => go(1) }, "›");
   const stage = h("div", { class: "viewer-stage" });
   const transport = h("div", {});
-  const poster = h("button", { type: "button", class: "small", onclick: choosePoster }, VIEWER_WORDS.poster);
+  const poster = h("button", { type: "button", class: "small", onclick: choosePoster }, say("viewer_poster"));
   const said = h("p", { class: "quiet said", role: "status" });
   const fault = h("p", { class: "advice", hidden: true, role: "alert" });
   const side = h("div", { class: "viewer-side" });
@@ -40,7 +22,7 @@ function viewerPart(root, { ask, saveRow, editor, acts }) {
   const dialog = h(
     "dialog",
     { class: "wide-dialog viewer" },
-    h("header", {}, title, newer, older, h("button", { type: "button", class: "plain", onclick: () => dialog.close() }, VIEWER_WORDS.close)),
+    h("header", {}, title, newer, older, h("button", { type: "button", class: "plain", onclick: () => dialog.close() }, say("close"))),
     h("div", { class: "viewer-columns" }, h("div", { class: "viewer-main" }, stage, transport, h("div", { class: "viewer-tools" }, poster, said), fault, edits.node), side),
   );
   root.append(dialog);
@@ -74,7 +56,7 @@ function viewerPart(root, { ask, saveRow, editor, acts }) {
     const answer = await ask({ do: "clip_poster", clip: clip.name, frame: reel.frame() });
     sentence(fault, answer.error);
     if (answer.error) return;
-    write(said, VIEWER_WORDS.posterDone);
+    write(said, say("viewer_poster_done"));
     acts.changed();
   }
 
@@ -101,7 +83,7 @@ function viewerPart(root, { ask, saveRow, editor, acts }) {
 
   async function swap(choose) {
     const answer = await acts.swap(clip, choose);
-    if (answer === "") write(said, VIEWER_WORDS.swapQueued);
+    if (answer === "") write(said, say("viewer_swap_queued"));
     return answer === null ? "" : answer; // null: the user chose nothing
   }
 
@@ -116,18 +98,18 @@ function viewerPart(root, { ask, saveRow, editor, acts }) {
   function showSide() {
     fill(
       side,
-      h("div", {}, clip.builtin && h("span", { class: "tag" }, "built-in preview model"), h("p", { class: "prompt-words" }, clip.prompt), clipFacts(clip)),
+      h("div", {}, clip.builtin && h("span", { class: "tag" }, say("run_builtin")), h("p", { class: "prompt-words" }, clip.prompt), clipFacts(clip)),
       h(
         "div",
         { class: "viewer-acts" },
-        clip.has_scene && act(VIEWER_WORDS.open, scene(true)),
-        clip.has_scene && act(VIEWER_WORDS.newPrompt, scene(false)),
-        clip.swap && act(VIEWER_WORDS.swap, () => swap(!clip.swap.pair), { title: clip.swap.pair ? VIEWER_WORDS.swapHint(clip.swap.pair) : null }),
-        clip.swap && clip.swap.pair && clip.swap.more && act(VIEWER_WORDS.swapOther, () => swap(true)),
-        act(VIEWER_WORDS.compare, () => acts.compare(clip)),
+        clip.has_scene && act(say("open_scene"), scene(true)),
+        clip.has_scene && act(say("new_prompt"), scene(false)),
+        clip.swap && act(say("swap"), () => swap(!clip.swap.pair), { title: clip.swap.pair ? say("swap_tip", { one: clip.swap.pair[0], other: clip.swap.pair[1] }) : null }),
+        clip.swap && clip.swap.pair && clip.swap.more && act(say("swap_other"), () => swap(true)),
+        act(say("gallery_compare"), () => acts.compare(clip)),
       ),
       saveRow(clip),
-      h("div", {}, act(VIEWER_WORDS.remove, async () => {
+      h("div", {}, act(say("delete"), async () => {
         const answer = await acts.remove(clip);
         if (!answer) dialog.close();
         return answer;
@@ -145,7 +127,7 @@ function viewerPart(root, { ask, saveRow, editor, acts }) {
     write(said, "");
     reel = reelPart([clip]);
     const mine = reel;
-    reel.videos[0].addEventListener("error", () => mine === reel && sentence(fault, VIEWER_WORDS.unreadable));
+    reel.videos[0].addEventListener("error", () => mine === reel && sentence(fault, say("viewer_unreadable")));
     fill(stage, reel.node);
     fill(transport, reel.controls);
     showSide();

@@ -1,18 +1,11 @@
 // Work of the server that takes a while: begun by a message, followed to its end, stopped by a button.
 
-const WORK_WORDS = {
-  waiting: "Waiting for other work…",
-  cancel: "Cancel",
-  cancelled: "Cancelled; nothing was kept.",
-  progress: "Progress",
-};
-
 // taskPart(ask): {node, run(message, doing)}; `run` answers with the result, or null when it was refused, failed or stopped.
 function taskPart(ask) {
   const line = h("span", { class: "quiet" });
   const fillBar = h("i", {});
-  const bar = h("div", { class: "bar", role: "progressbar", "aria-label": WORK_WORDS.progress, "aria-valuemin": 0, "aria-valuemax": 100 }, fillBar);
-  const stop = h("button", { type: "button", class: "small", onclick: cancel }, WORK_WORDS.cancel);
+  const bar = h("div", { class: "bar", role: "progressbar", "aria-label": say("work_progress"), "aria-valuemin": 0, "aria-valuemax": 100 }, fillBar);
+  const stop = h("button", { type: "button", class: "small", onclick: cancel }, say("cancel"));
   const busy = h("div", { class: "task", hidden: true }, h("div", { class: "task-line" }, line, stop), bar);
   const fault = h("p", { class: "advice", hidden: true, role: "alert" });
   let task = null;
@@ -24,7 +17,7 @@ function taskPart(ask) {
 
   function show(answer, doing) {
     const percent = answer.num_all ? Math.round((100 * answer.num_done) / answer.num_all) : 0;
-    write(line, answer.state === "waiting" ? WORK_WORDS.waiting : doing);
+    write(line, answer.state === "waiting" ? say("work_waiting") : doing);
     bar.className = answer.num_all && answer.state === "running" ? "bar" : "bar open";
     fillBar.style.width = answer.num_all ? `${percent}%` : "";
     if (answer.num_all) bar.setAttribute("aria-valuenow", percent);
@@ -57,7 +50,7 @@ function taskPart(ask) {
     clearTimeout(slow);
     task = null;
     busy.hidden = true;
-    sentence(fault, ended.state === "cancelled" ? WORK_WORDS.cancelled : ended.fault);
+    sentence(fault, ended.state === "cancelled" ? say("work_cancelled") : ended.fault);
     return ended.state === "done" ? ended.result : null;
   }
 

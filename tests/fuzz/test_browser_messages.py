@@ -20,10 +20,11 @@ from engine.events import Event
 from engine.pictures import PictureStore
 from engine.request import RenderRequest
 from studio.clip_notes import ClipNotes
-from studio.desk import _FAULT, Desk
+from studio.desk import Desk
 from studio.drafts import DraftBook
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
+from studio.languages import say
 from studio.library import Library
 from studio.thumbnails import thumbnail
 from studio.workshop import Workshop
@@ -64,7 +65,7 @@ def ask(desk: Desk, data: bytes, _folder: Path) -> None:
     json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()
     error = answer.get("error")
     if error is not None:
-        assert error != _FAULT
+        assert error != say("fault")
         raise UserError(str(error))
 
 

@@ -144,13 +144,18 @@ def test_what_the_studio_warns_of_is_in_its_log() -> None:
 
 def test_preferences_have_defaults_and_survive_what_is_damaged_or_newer() -> None:
     book = PreferenceBook(preferences_file())
-    assert book.answers["prefer"]({}) == {"mark": False}
-    assert book.answers["prefer"]({"mark": True}) == {"mark": True}
+    assert book.answers["prefer"]({}) == {"mark": False, "language": ""}
+    assert book.answers["prefer"]({"mark": True}) == {"mark": True, "language": ""}
+    assert book.answers["prefer"]({"language": "zh"}) == {"mark": True, "language": "zh"}
     assert PreferenceBook(preferences_file()).read().mark
     preferences_file().write_text('{"mark": true, "of a newer version": 1}')
     assert book.read().mark
+    preferences_file().write_text('{"mark": true, "language": "of a newer version"}')
+    assert (book.read().mark, book.read().language) == (True, "")
     for damaged in ("[]", '{"mark": 3}', "no json", "[" * 5000):
         preferences_file().write_text(damaged)
         assert not book.read().mark
     with pytest.raises(InputError):
         book.answers["prefer"]({"mark": "yes"})
+    with pytest.raises(InputError):
+        book.answers["prefer"]({"language": "de"})
