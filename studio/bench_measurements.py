@@ -249,7 +249,7 @@ def _render(visit: Visit) -> Figures:
     page.reload(wait_until="commit")
     shown = moment(page, "progress")
     page.get_by_role("button", name="Cancel").click()
-    page.wait_for_function("document.querySelector('.lx [data-state]')?.dataset.state === 'cancelled'")
+    page.locator(".lx section.panel[data-state=cancelled]").wait_for()
     return {"render_click_to_queue_s": [queued], "reload_to_progress_s": [shown]}
 
 
