@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.errors import InputError
 from engine.request import RenderRequest
+from studio.languages import say
 
 _HOUR_S = 3600.0
 _LOOK_S = 5.0
@@ -52,10 +53,7 @@ class Allowance:
         sizes = [one.settings.width * one.settings.height * one.settings.num_frames for one in requests]
         most = self._limits.jobs
         if num_live + len(sizes) > most:
-            raise InputError(
-                f"At most {most} of your renders can wait here at once, and {num_live} do; "
-                "ask again when some are done, or cancel one."
-            )
+            raise InputError(say("visitor_jobs", most=most, live=num_live))
         with self._lock:
             now, pixels = self._clock(), sum(sizes)
             while self._asked and self._asked[0][0] <= now - _HOUR_S:
@@ -72,24 +70,18 @@ class Allowance:
                 self._kept = (now, size_of(self._root))
             kept = self._kept[1]
         if kept >= self._limits.kept_bytes:
-            raise InputError(
-                f"Your pictures and clips fill the {self._limits.kept_bytes / 2**20:.0f} MB that one person may keep "
-                "here; delete some clips or presets first."
-            )
+            raise InputError(say("visitor_full", most=round(self._limits.kept_bytes / 2**20)))
 
     def _pixels_used_up(self, pixels: int, now: float) -> str:
         if pixels > self._limits.pixels_per_hour:
-            return "This is more than one person may render here in an hour; choose a smaller size or fewer frames."
+            return say("visitor_pixels")
         left = pixels + sum(asked for _, asked in self._asked) - self._limits.pixels_per_hour
         for asked_at, asked in self._asked:
             left -= asked
             if left <= 0:
                 minutes = max(1, round((asked_at + _HOUR_S - now) / 60))
-                return (
-                    "You have rendered as much as one person may in an hour here; "
-                    f"ask again in {minutes} min, or choose a smaller size."
-                )
-        raise AssertionError("what was asked for in the last hour is less than what has to go")
+                return say("visitor_hour", minutes=minutes)
+        raise AssertionError  # what was asked for in the last hour is less than what has to go
 
 
 def size_of(folder: Path) -> int:

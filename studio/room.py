@@ -22,6 +22,7 @@ from studio.face_finding import FaceFinding
 from studio.forecast import answer_forecast
 from studio.forgetting import Forgetting
 from studio.home import Home
+from studio.languages import say
 from studio.library import Library
 from studio.limits import Allowance
 from studio.models_desk import ModelsDesk
@@ -38,7 +39,6 @@ Json = dict[str, Any]
 
 _GROWING = frozenset({"keep", "save_preset", "clip_edit", "save", "share", "share_preset", "cut_keep"})
 """Messages that write more than a note; what else writes is small, or limited by the queue."""
-_ASK_THE_OWNER = "Reports are made by whoever runs this studio; tell them what happened."
 
 
 class Room:
@@ -159,4 +159,4 @@ class Room:
 
 
 def _no_report(_message: Json) -> Json:
-    raise InputError(_ASK_THE_OWNER)
+    raise InputError(say("visitor_report"))

@@ -9,11 +9,8 @@ from typing import Protocol
 from engine.errors import InputError
 from engine.request import RenderRequest
 from studio.jobs import Job, JobQueue
+from studio.languages import say
 from studio.limits import Allowance
-
-_GONE = "This render is no longer in the queue; look at the list again."
-_ALL_OF_US = "Others use this queue, too, so it cannot be held; cancel or move your own renders instead."
-_TROUBLE = "The studio has a problem with its disk; your renders wait and go on by themselves."
 
 
 class RenderQueue(Protocol):
@@ -82,7 +79,7 @@ class VisitorQueue:
     def trouble(self) -> str:
         """Why the queue stands still, without the paths of the machine for a visitor."""
         trouble = self._queue.trouble
-        return _TROUBLE if trouble and self._visitor else trouble
+        return say("visitor_trouble") if trouble and self._visitor else trouble
 
     def jobs(self) -> tuple[Job, ...]:
         """All jobs of this person in the order of the queue."""
@@ -135,7 +132,7 @@ class VisitorQueue:
     def pause(self, paused: bool) -> None:
         """Hold the queue or let it go on; raises `InputError` for a visitor, who is not alone."""
         if not self.holdable:
-            raise InputError(_ALL_OF_US)
+            raise InputError(say("visitor_queue"))
         self._queue.pause(paused)
 
     def try_again_now(self) -> None:
@@ -145,7 +142,7 @@ class VisitorQueue:
     def _own(self, job_id: str) -> Job:
         job = self.job(job_id)
         if job is None:
-            raise InputError(_GONE)
+            raise InputError(say("visitor_gone"))
         return job
 
     def _shown(self, job: Job) -> Job:
