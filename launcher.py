@@ -57,16 +57,9 @@ def _needs_browser_tools(args: "Namespace") -> bool:
 
 
 def _studio(args: "Namespace") -> int:
-    from studio.app import serve
+    from studio.app import serve_as_asked
 
-    return serve(
-        args.port,
-        args.host,
-        open_browser=not args.no_browser,
-        window=args.window,
-        password=args.password,
-        everyone=args.open_to_everyone,
-    )
+    return serve_as_asked(args)
 
 
 def _hand_over(python: Path, argv: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from logging.handlers import RotatingFileHandler
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from engine.cli.parser import DEFAULT_HOST, DEFAULT_PORT, parse_studio
 from engine.errors import UserError
 from engine.files import writing
 from engine.paths import log_file
@@ -27,9 +28,6 @@ from studio.space import keep_on_the_space, on_a_space, space_access, space_addr
 
 if TYPE_CHECKING:
     from studio.backend import Backend
-
-DEFAULT_PORT = 7860
-DEFAULT_HOST = "127.0.0.1"
 
 _LOG_BYTES = 512 * 1024
 _M_ARENA_MAX = -8  # of glibc's malloc.h
@@ -78,8 +76,7 @@ def serve(
 
     key = new_key()
     shell = Shell(backend=backend or installed_backend(), host=host, key=key, access=access)
-    stop = threading.Event()
-    _stop_on_signals(stop)
+    stop = _stopped_by_signals()
     try:
         url = shell.start(ports, f"http://{browse_host(host)}")
         note_instance(Instance(pid=os.getpid(), url=url, key=key))
@@ -94,8 +91,7 @@ def serve(
     finally:
         forget_instance(key)
         shell.close()
-        logging.getLogger().removeHandler(log)
-        log.close()
+        _end_log(log)
     return 0
 
 
@@ -111,13 +107,22 @@ def _log_to_file() -> logging.Handler:
     return handler
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
+def _end_log(log: logging.Handler) -> None:
+    logging.getLogger().removeHandler(log)
+    log.close()
+
+
+def _stopped_by_signals() -> threading.Event:
+    """Return what Ctrl-C and SIGTERM set from now on."""
+    stop = threading.Event()
+
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, ask)
         signal.signal(signal.SIGTERM, ask)
+    return stop
 
 
 def _prepare_environment(host: str) -> None:
@@ -142,36 +147,25 @@ def _share_memory_pools() -> None:
             mallopt(_M_ARENA_MAX, 2)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of `python -m studio.app`; the launcher's bare command has the same options."""
-    parser = argparse.ArgumentParser(prog="studio", description="Start LumosX Studio.")
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=DEFAULT_PORT,
-        help="port to listen on; the next free one if it is taken (%(default)s)",
+def serve_as_asked(args: argparse.Namespace, backend: Backend | None = None) -> int:
+    """`serve` with the options of a command line."""
+    return serve(
+        args.port,
+        args.host,
+        open_browser=not args.no_browser,
+        window=args.window,
+        password=args.password,
+        everyone=args.open_to_everyone,
+        backend=backend,
     )
-    parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (%(default)s: this machine only)")
-    parser.add_argument("--password", help="ask for this word, and keep what visitors have apart")
-    parser.add_argument("--open-to-everyone", action="store_true", help="let others in without a password")
-    parser.add_argument("--no-browser", action="store_true", help="do not open the page")
-    parser.add_argument("--window", action="store_true", help="open the page in a window of its own")
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the options and serve; a user error becomes one sentence on stderr and exit code 2."""
-    args = build_parser().parse_args(argv)
+    args = parse_studio(argv, "studio")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        return serve(
-            args.port,
-            args.host,
-            open_browser=not args.no_browser,
-            window=args.window,
-            password=args.password,
-            everyone=args.open_to_everyone,
-        )
+        return serve_as_asked(args)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -118,16 +118,8 @@ def routes(
 
         return answer
 
-    async def folder(request: Request) -> Response:
-        try:
-            return JSONResponse(await _receive_folder(request, read_folder))
-        except UserError as error:
-            return JSONResponse({"error": heard(str(error))})
-        except ClientDisconnect:  # the page went away half-way: no fault, and nobody is left to hear of it
-            return Response(status_code=400)
-        except Exception:
-            _log.exception("reading a folder failed")
-            return JSONResponse({"error": say("folder_fault")})
+    async def folder(request: Request) -> dict[str, Any]:
+        return await _receive_folder(request, read_folder)
 
     async def receive(request: Request) -> Response:
         name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or say("the_picture")
@@ -136,33 +128,19 @@ def routes(
             return JSONResponse({"error": heard(str(too_many_bytes(name)))})
         return JSONResponse(await run_in_threadpool(receive_picture, data, name))
 
-    async def weights(request: Request) -> Response:
+    async def weights(request: Request) -> dict[str, Any]:
         name, file = request.query_params.get("name", ""), request.query_params.get("file", "")
         accepted = request.query_params.get("accepted") == "true"
-        try:
-            place = models.upload_place(name, file)
-            most = UPLOAD_BYTES // 2**20
-            too_large = say("file_too_large", most=most)
-            length = request.headers.get("content-length", "")
-            if not length.isdigit() or int(length) > UPLOAD_BYTES:  # too much even to be dropped
-                raise InputError(too_large)
-            await _write_body(request, place, UPLOAD_BYTES, too_large)
-            return JSONResponse(await run_in_threadpool(models.take_upload, name, place, accepted=accepted))
-        except UserError as error:
-            return JSONResponse({"error": heard(str(error))})
-        except ClientDisconnect:  # the page went away half-way
-            return Response(status_code=400)
+        place = models.upload_place(name, file)
+        too_large = say("file_too_large", most=UPLOAD_BYTES // 2**20)
+        length = request.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > UPLOAD_BYTES:  # too much even to be dropped
+            raise InputError(too_large)
+        await _write_body(request, place, UPLOAD_BYTES, too_large)
+        return await run_in_threadpool(models.take_upload, name, place, accepted=accepted)
 
-    async def shared(request: Request) -> Response:
-        try:
-            return JSONResponse(await _receive_shared(request, receive_shared))
-        except UserError as error:
-            return JSONResponse({"error": heard(str(error))})
-        except ClientDisconnect:  # as above
-            return Response(status_code=400)
-        except Exception:
-            _log.exception("reading a shared file failed")
-            return JSONResponse({"error": say("file_fault")})
+    async def shared(request: Request) -> dict[str, Any]:
+        return await _receive_shared(request, receive_shared)
 
     def still(request: Request) -> Response:
         name, frame = file_name(request.path_params["name"]), request.query_params.get("frame", "0")
@@ -175,14 +153,9 @@ def routes(
         # the address says which state of the file it is of
         return _file(path, "image/webp", _FOR_GOOD)
 
-    async def clip(request: Request) -> Response:
+    async def clip(request: Request) -> dict[str, Any]:
         name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or say("the_clip")
-        try:
-            return JSONResponse(await _receive_clip(request, name, receive_clip))
-        except UserError as error:
-            return JSONResponse({"error": heard(str(error))})
-        except ClientDisconnect:
-            return Response(status_code=400)
+        return await _receive_clip(request, name, receive_clip)
 
     async def last_words(request: Request) -> Response:
         # a page that is being closed can only leave a message, not wait for an answer
@@ -203,11 +176,11 @@ def routes(
         Route("/studio/export/{name}", media(exports)),
         Route("/studio/poster/{name}", still),
         Route("/studio/strip/{name}", still),
-        Route("/studio/scene", clip, methods=["POST"]),
-        Route("/studio/folder", folder, methods=["POST"]),
+        Route("/studio/scene", _answering(clip, "file_fault"), methods=["POST"]),
+        Route("/studio/folder", _answering(folder, "folder_fault"), methods=["POST"]),
         Route("/studio/pictures", receive, methods=["POST"]),
-        Route("/studio/weights", weights, methods=["POST"]),
-        Route("/studio/shared", shared, methods=["POST"]),
+        Route("/studio/weights", _answering(weights, "file_fault"), methods=["POST"]),
+        Route("/studio/shared", _answering(shared, "file_fault"), methods=["POST"]),
         Route("/studio/draft", last_words, methods=["POST"]),
     ]
 
@@ -234,6 +207,25 @@ async def _body(request: Request, most_bytes: int) -> bytes | None:
         else:
             parts.clear()
     return b"".join(parts) if size <= most_bytes else None
+
+
+def _answering(
+    receive: Callable[[Request], Awaitable[dict[str, Any]]], fault: str
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make a route of what takes in something that is sent; `fault` is the key of what is said if that fails."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return JSONResponse(await receive(request))
+        except UserError as error:
+            return JSONResponse({"error": heard(str(error))})
+        except ClientDisconnect:  # the page went away half-way: no fault, and nobody is left to hear of it
+            return Response(status_code=400)
+        except Exception:
+            _log.exception("taking in what was sent failed")
+            return JSONResponse({"error": say(fault)})
+
+    return answer
 
 
 async def _write_body(request: Request, path: Path, most_bytes: int, too_large: str) -> None:

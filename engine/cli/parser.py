@@ -7,12 +7,11 @@ whether a size suits an engine, or a folder exists, is said by the command itsel
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from engine.cli.sentences import listed, sentence
+from engine.cli.values import number, one_of, path_value, size_value, text_value, whole, whole_list
 
 DEFAULT_PORT = 7860
 DEFAULT_HOST = "127.0.0.1"
@@ -25,8 +24,6 @@ DEFAULT_ROUNDS = {"faults": 3, "fuzz": 2000, "soak": 200}
 """Groups that take `--rounds`, and how many where none are asked for; of fuzz: inputs for each parser."""
 _STUDIO_OPTIONS = ("--port", "--host", "--password", "--open-to-everyone", "--no-browser", "--window")
 NANO_STAGES = ("all", "tokenizer", "vae", "relations", "ablation")
-
-Number = TypeVar("Number", int, float)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,8 +61,7 @@ def parse(argv: Sequence[str], prog: str = "launcher.py") -> argparse.Namespace:
     own, rest = _split(argv)
     args = parser.parse_args(own)
     if args.command is None:
-        args.port = DEFAULT_PORT if args.port is None else args.port
-        args.host = DEFAULT_HOST if args.host is None else args.host
+        _with_address(args)
     elif (
         args.port is not None
         or args.host is not None
@@ -88,6 +84,19 @@ def parse(argv: Sequence[str], prog: str = "launcher.py") -> argparse.Namespace:
     return args
 
 
+def parse_studio(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    """Parse the options that start the studio, without any command; else as `parse`."""
+    parser = _Parser(prog=prog, description="Start LumosX Studio.", allow_abbrev=False)
+    _add_studio_options(parser)
+    return _with_address(parser.parse_args(argv))
+
+
+def _with_address(args: argparse.Namespace) -> argparse.Namespace:
+    args.port = DEFAULT_PORT if args.port is None else args.port
+    args.host = DEFAULT_HOST if args.host is None else args.host
+    return args
+
+
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     if "--" not in argv:
         return list(argv), []
@@ -102,12 +111,12 @@ _Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]  (
 
 def _add_studio_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("studio")
-    group.add_argument("--port", type=_whole(1, 65535), metavar="N", help=f"port of the page (default {DEFAULT_PORT})")
+    group.add_argument("--port", type=whole(1, 65535), metavar="N", help=f"port of the page (default {DEFAULT_PORT})")
     group.add_argument(
-        "--host", type=_text, metavar="H", help=f"address to listen on (default {DEFAULT_HOST}, this machine only)"
+        "--host", type=text_value, metavar="H", help=f"address to listen on (default {DEFAULT_HOST}, this machine only)"
     )
     group.add_argument(
-        "--password", type=_text, metavar="WORD", help="ask for this word, and keep what visitors have apart"
+        "--password", type=text_value, metavar="WORD", help="ask for this word, and keep what visitors have apart"
     )
     group.add_argument("--open-to-everyone", action="store_true", help="let others in without a password")
     group.add_argument("--no-browser", action="store_true", help="do not open the browser")
@@ -132,44 +141,24 @@ def _render(commands: _Commands[_Parser]) -> None:
     )
     parser.add_argument(
         "scene",
-        type=_text,
+        type=text_value,
         metavar="SCENE",
         help="sample folder or its zip, preset (path or name), .lumosx file, scene file or a clip of ours",
     )
     parser.add_argument(
-        "--out", type=_path, metavar="FILE", help="target: .mp4, .webm, .gif, or a folder for PNG frames"
+        "--out", type=path_value, metavar="FILE", help="target: .mp4, .webm, .gif, or a folder for PNG frames"
     )
     parser.add_argument(
-        "--seed", type=_whole(0, 2**63 - 1), metavar="N", help="start of the noise; same seed, same clip"
+        "--seed", type=whole(0, 2**63 - 1), metavar="N", help="start of the noise; same seed, same clip"
     )
     parser.add_argument(
         "--seeds",
-        type=_whole_list(0, 2**63 - 1),
+        type=whole_list(0, 2**63 - 1),
         metavar="N,N…",
         help="a clip for each of these seeds, named after it; painted together, which is quicker than one by one",
     )
-    parser.add_argument("--steps", type=_whole(1, 10_000), metavar="N", help="sampling steps")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="width and height in pixels, as in 832x480")
-    parser.add_argument("--frames", type=_whole(1, 100_000), metavar="N", help="number of frames")
-    parser.add_argument("--fps", type=_whole(1, 1000), metavar="N", help="frames per second")
-    parser.add_argument("--guidance", type=_number(0.0, 100.0), metavar="G", help="how closely the prompt is followed")
-    parser.add_argument(
-        "--strength",
-        type=_number(0.0, 100.0),
-        metavar="R",
-        help="how strongly words are bound to pictures: 0.5 favours identity, 1 the text",
-    )
-    parser.add_argument(
-        "--step-cache",
-        type=_number(0.0, 1.0),
-        metavar="X",
-        help="a quicker draft: steps that change less than this share are taken over from the one before",
-    )
-    parser.add_argument(
-        "--guided-share", type=_number(0.0, 1.0), metavar="X", help="a quicker draft: guidance in so much of the steps"
-    )
-    parser.add_argument("--engine", type=_text, metavar="NAME", help="which model renders (see doctor)")
-    parser.add_argument("--profile", type=_text, metavar="NAME", help="memory profile")
+    _add_render_settings(parser)
+    parser.add_argument("--profile", type=text_value, metavar="NAME", help="memory profile")
     _add_limits(parser, "use at most")
     parser.add_argument(
         "--allow-unbound",
@@ -187,11 +176,33 @@ def _render(commands: _Commands[_Parser]) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
 
 
-def _add_limits(parser: argparse.ArgumentParser, verb: str) -> None:
-    parser.add_argument("--vram", type=_number(0.1, 4096), metavar="GB", help=f"{verb} so much graphics memory")
+def _add_render_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=whole(1, 10_000), metavar="N", help="sampling steps")
+    parser.add_argument("--size", type=size_value, metavar="WxH", help="width and height in pixels, as in 832x480")
+    parser.add_argument("--frames", type=whole(1, 100_000), metavar="N", help="number of frames")
+    parser.add_argument("--fps", type=whole(1, 1000), metavar="N", help="frames per second")
+    parser.add_argument("--guidance", type=number(0.0, 100.0), metavar="G", help="how closely the prompt is followed")
     parser.add_argument(
-        "--ram", type=_number(0.1, 65536), metavar="GB", help=f"{verb} so much of the computer's memory"
+        "--strength",
+        type=number(0.0, 100.0),
+        metavar="R",
+        help="how strongly words are bound to pictures: 0.5 favours identity, 1 the text",
     )
+    parser.add_argument(
+        "--step-cache",
+        type=number(0.0, 1.0),
+        metavar="X",
+        help="a quicker draft: steps that change less than this share are taken over from the one before",
+    )
+    parser.add_argument(
+        "--guided-share", type=number(0.0, 1.0), metavar="X", help="a quicker draft: guidance in so much of the steps"
+    )
+    parser.add_argument("--engine", type=text_value, metavar="NAME", help="which model renders (see doctor)")
+
+
+def _add_limits(parser: argparse.ArgumentParser, verb: str) -> None:
+    parser.add_argument("--vram", type=number(0.1, 4096), metavar="GB", help=f"{verb} so much graphics memory")
+    parser.add_argument("--ram", type=number(0.1, 65536), metavar="GB", help=f"{verb} so much of the computer's memory")
 
 
 def _export(commands: _Commands[_Parser]) -> None:
@@ -200,9 +211,9 @@ def _export(commands: _Commands[_Parser]) -> None:
         "export",
         "write a scene as an official sample folder, with a scene.json that loses nothing, or as one file to share",
     )
-    parser.add_argument("scene", type=_text, metavar="SCENE", help="as for render")
+    parser.add_argument("scene", type=text_value, metavar="SCENE", help="as for render")
     parser.add_argument(
-        "folder", type=_path, metavar="TARGET", help="folder to write, or a file: .lumosx, or .zip of the folder"
+        "folder", type=path_value, metavar="TARGET", help="folder to write, or a file: .lumosx, or .zip of the folder"
     )
     parser.add_argument(
         "--whole-pictures",
@@ -213,13 +224,13 @@ def _export(commands: _Commands[_Parser]) -> None:
 
 def _space(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "space", "write the program as a folder for a Hugging Face Space; nothing is sent")
-    parser.add_argument("folder", type=_path, metavar="FOLDER", help="empty folder, or a clone of the Space")
+    parser.add_argument("folder", type=path_value, metavar="FOLDER", help="empty folder, or a clone of the Space")
 
 
 def _parity(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "parity", "run recorded cases of the published model and compare")
-    parser.add_argument("folder", type=_path, metavar="FOLDER", help="folder of cases")
-    parser.add_argument("--out", type=_path, metavar="DIR", help="write our own outputs there")
+    parser.add_argument("folder", type=path_value, metavar="FOLDER", help="folder of cases")
+    parser.add_argument("--out", type=path_value, metavar="DIR", help="write our own outputs there")
 
 
 def _weights(commands: _Commands[_Parser]) -> None:
@@ -227,52 +238,50 @@ def _weights(commands: _Commands[_Parser]) -> None:
     part = _add(actions, "list", "what there is, its size, its licence, and what is installed")
     part.add_argument("--json", action="store_true", help="one JSON document for machines")
     part = _add(actions, "download", "fetch model files; goes on where it was interrupted")
-    part.add_argument("name", type=_text, nargs="?", metavar="NAME", help="which (default: the published LumosX)")
+    part.add_argument("name", type=text_value, nargs="?", metavar="NAME", help="which (default: the published LumosX)")
     part.add_argument(
-        "--from", dest="source", type=_path, metavar="PATH", help="use files that are already on this machine"
+        "--from", dest="source", type=path_value, metavar="PATH", help="use files that are already on this machine"
     )
     part.add_argument("--accept-licence", action="store_true", help="accept a licence for non-commercial research only")
     part = _add(actions, "convert", "turn the published bundle into a folder the engine loads")
-    part.add_argument("source", type=_path, metavar="SOURCE", help="folder of the published bundle")
-    part.add_argument("--out", type=_path, metavar="DIR", help="folder to write (default: where the engine looks)")
+    part.add_argument("source", type=path_value, metavar="SOURCE", help="folder of the published bundle")
+    part.add_argument("--out", type=path_value, metavar="DIR", help="folder to write (default: where the engine looks)")
     part = _add(actions, "verify", "compare installed files with their recorded digests")
-    part.add_argument("name", type=_text, nargs="?", metavar="NAME", help="which (default: all)")
+    part.add_argument("name", type=text_value, nargs="?", metavar="NAME", help="which (default: all)")
     part = _add(actions, "repair", "read installed files and bring the damaged ones again, only these")
-    part.add_argument("name", type=_text, nargs="?", metavar="NAME", help="which (default: the published LumosX)")
+    part.add_argument("name", type=text_value, nargs="?", metavar="NAME", help="which (default: the published LumosX)")
     part = _add(actions, "remove", "delete installed model files")
-    part.add_argument("name", type=_text, metavar="NAME", help="which")
+    part.add_argument("name", type=text_value, metavar="NAME", help="which")
     part.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _nano(commands: _Commands[_Parser]) -> None:
     actions = _parts(_add(commands, "nano", "train or measure the built-in model, or fit its live picture"), "ACTION")
     part = _add(actions, "train", "train the built-in model from nothing")
-    part.add_argument("--out", type=_path, metavar="DIR", help="folder of the run")
+    part.add_argument("--out", type=path_value, metavar="DIR", help="folder of the run")
     part.add_argument(
-        "--stage", type=_one_of(NANO_STAGES), default="all", metavar="STAGE", help=f"{', '.join(NANO_STAGES)}"
+        "--stage", type=one_of(NANO_STAGES), default="all", metavar="STAGE", help=f"{', '.join(NANO_STAGES)}"
     )
-    part.add_argument("--steps", type=_whole(1, 10**9), metavar="N", help="training steps of the stage")
-    part.add_argument("--batch", type=_whole(1, 10**6), metavar="N", help="samples in a step")
-    part.add_argument("--learning-rate", type=_number(1e-9, 1), metavar="X", help="highest learning rate of the stage")
-    part.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0, metavar="N", help="seed (default 0)")
+    part.add_argument("--steps", type=whole(1, 10**9), metavar="N", help="training steps of the stage")
+    part.add_argument("--batch", type=whole(1, 10**6), metavar="N", help="samples in a step")
+    part.add_argument("--learning-rate", type=number(1e-9, 1), metavar="X", help="highest learning rate of the stage")
+    part.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, metavar="N", help="seed (default 0)")
     part.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
-    part.add_argument("--start", type=_path, metavar="DIR", help="begin with the weights of this model folder")
+    part.add_argument("--start", type=path_value, metavar="DIR", help="begin with the weights of this model folder")
     part.add_argument(
         "--record", action="store_true", help="with --stage ablation: write the table on the card of the --start model"
     )
     part = _add(actions, "eval", "measure whether every face got its own clothes")
-    part.add_argument("--scenes", type=_whole(1, 10**6), default=40, metavar="N", help="number of scenes (default 40)")
+    part.add_argument("--scenes", type=whole(1, 10**6), default=40, metavar="N", help="number of scenes (default 40)")
+    part.add_argument("--seed", type=whole(0, 2**63 - 1), default=1, metavar="S", help="seed of the scenes (default 1)")
+    part.add_argument("--weights", type=path_value, metavar="DIR", help="model folder (default: the built-in one)")
+    part.add_argument("--steps", type=whole(1, 10_000), metavar="N", help="sampling steps")
     part.add_argument(
-        "--seed", type=_whole(0, 2**63 - 1), default=1, metavar="S", help="seed of the scenes (default 1)"
-    )
-    part.add_argument("--weights", type=_path, metavar="DIR", help="model folder (default: the built-in one)")
-    part.add_argument("--steps", type=_whole(1, 10_000), metavar="N", help="sampling steps")
-    part.add_argument(
-        "--subjects", type=_whole_list(1, 6), default=(1, 2, 3), metavar="N,N…", help="numbers of subjects (1,2,3)"
+        "--subjects", type=whole_list(1, 6), default=(1, 2, 3), metavar="N,N…", help="numbers of subjects (1,2,3)"
     )
     part.add_argument("--record", action="store_true", help="write the results on the model's card")
     part = _add(actions, "preview", "fit the live picture of a model to its VAE; a minute")
-    part.add_argument("--weights", type=_path, metavar="DIR", help="model folder (default: the built-in one)")
+    part.add_argument("--weights", type=path_value, metavar="DIR", help="model folder (default: the built-in one)")
 
 
 def _doctor(commands: _Commands[_Parser]) -> None:
@@ -281,7 +290,7 @@ def _doctor(commands: _Commands[_Parser]) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
     parser.add_argument(
         "--bundle",
-        type=_path,
+        type=path_value,
         metavar="FILE",
         help="write a zip to attach to a report: all this, versions and the log, without pictures and names",
     )
@@ -290,24 +299,26 @@ def _doctor(commands: _Commands[_Parser]) -> None:
 def _bench(commands: _Commands[_Parser]) -> None:
     actions = _parts(_add(commands, "bench", "figures, measured on this machine"), "WHAT")
     part = _add(actions, "network", "the network against its published form and against plain Wan; minutes, about 4 GB")
-    part.add_argument("--repeats", type=_whole(1, 1000), default=5, metavar="N", help="interleaved repeats (default 5)")
+    part.add_argument("--repeats", type=whole(1, 1000), default=5, metavar="N", help="interleaved repeats (default 5)")
     part.add_argument(
         "--layers",
-        type=_whole(1, 30),
+        type=whole(1, 30),
         default=2,
         metavar="N",
         help="how many of the network's 30 identical blocks are timed (default 2); the figures are those of all",
     )
     part = _add(actions, "speed", "what a clip takes, stage by stage, and what having it sooner costs")
-    part.add_argument("--engine", type=_text, metavar="NAME", help="which model renders (default: the built-in one)")
-    part.add_argument("--repeats", type=_whole(1, 1000), default=3, metavar="N", help="interleaved repeats (default 3)")
+    part.add_argument(
+        "--engine", type=text_value, metavar="NAME", help="which model renders (default: the built-in one)"
+    )
+    part.add_argument("--repeats", type=whole(1, 1000), default=3, metavar="N", help="interleaved repeats (default 3)")
     part = _add(actions, "gpu", "the full model's size on a graphics card, with random weights; minutes")
     part.add_argument(
-        "--vram-limit", type=_number(1, 1024), metavar="GB", help="use at most so much of the card's memory, in GiB"
+        "--vram-limit", type=number(1, 1024), metavar="GB", help="use at most so much of the card's memory, in GiB"
     )
-    part.add_argument("--steps", type=_whole(1, 1000), default=3, metavar="N", help="steps to time (default 3)")
+    part.add_argument("--steps", type=whole(1, 1000), default=3, metavar="N", help="steps to time (default 3)")
     part = _add(actions, "studio", "how fast the page is, in a real browser; needs Chromium, minutes")
-    part.add_argument("--repeats", type=_whole(1, 1000), default=5, metavar="N", help="starts of a server (default 5)")
+    part.add_argument("--repeats", type=whole(1, 1000), default=5, metavar="N", help="starts of a server (default 5)")
 
     _add(
         actions,
@@ -325,10 +336,10 @@ def _test(commands: _Commands[_Parser]) -> None:
         "go to pytest.",
     )
     names = TEST_GROUPS + LONG_TEST_GROUPS
-    parser.add_argument("group", nargs="?", type=_one_of(names), metavar="NAME", help=f"one of {', '.join(names)}")
+    parser.add_argument("group", nargs="?", type=one_of(names), metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument(
         "--rounds",
-        type=_whole(1, 10**6),
+        type=whole(1, 10**6),
         metavar="N",
         help=f"rounds of {listed(DEFAULT_ROUNDS)}; of fuzz, inputs for each parser "
         f"(default {', '.join(f'{name} {rounds}' for name, rounds in DEFAULT_ROUNDS.items())})",
@@ -351,68 +362,3 @@ _COMMANDS: tuple[Callable[[_Commands[_Parser]], None], ...] = (
     _bench,
     _test,
 )
-
-
-# Values ---------------------------------------------------------------------------------------------------------------
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"has to be a whole number, not “{text}”") from None
-        return _within(value, low, high)
-
-    return convert
-
-
-def _whole_list(low: int, high: int) -> Callable[[str], tuple[int, ...]]:
-    convert = _whole(low, high)
-    return lambda text: tuple(convert(part) for part in text.split(","))
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"has to be a number, not “{text}”") from None
-        return _within(value, low, high)
-
-    return convert
-
-
-def _within(value: Number, low: Number, high: Number) -> Number:
-    if not low <= value <= high:  # also refuses NaN
-        raise argparse.ArgumentTypeError(f"has to be between {low} and {high}, not {value}")
-    return value
-
-
-def _one_of(names: Sequence[str]) -> Callable[[str], str]:
-    def convert(text: str) -> str:
-        if text not in names:
-            raise argparse.ArgumentTypeError(f"has to be one of {', '.join(names)}, not “{text}”")
-        return text
-
-    return convert
-
-
-def _text(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("must not be empty")
-    return text
-
-
-def _path(text: str) -> Path:
-    if "\0" in text:
-        raise argparse.ArgumentTypeError("is no path")
-    return Path(_text(text)).expanduser()
-
-
-def _size(text: str) -> tuple[int, int]:
-    """`WxH` in pixels as (width, height)."""
-    match = re.fullmatch(r"([0-9]{1,5})[x×]([0-9]{1,5})", text.strip().lower())
-    if match is None or not (int(match[1]) and int(match[2])):
-        raise argparse.ArgumentTypeError(f"has to be width x height in pixels, as in 832x480, not “{text}”")
-    return int(match[1]), int(match[2])

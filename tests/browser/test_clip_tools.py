@@ -130,8 +130,8 @@ def test_frames_are_saved_as_a_zip_under_the_name_that_was_given(
     dialog = view(page, "As pictures")
     dialog.get_by_label("Title").fill("Frames: 红 & more?")
     dialog.get_by_label("Title").press("Enter")
-    expect(dialog.get_by_label("Title")).to_have_value("Frames: 红 & more?")
     dialog = page.get_by_role("dialog")  # its name is the new title by now, or soon
+    expect(dialog.get_by_label("Title")).to_have_value("Frames: 红 & more?")
     dialog.get_by_label("File format").select_option(label="PNG frames (zip)")
     with page.expect_download() as download:
         page.get_by_role("dialog").get_by_role("button", name="Save", exact=True).click()

@@ -18,6 +18,7 @@ from PIL import Image
 
 from engine import __version__
 from engine.cancel import CancelToken
+from engine.cli.parser import parse_studio
 from engine.clip import ClipWriter
 from engine.errors import MachineError
 from engine.events import Event, Finished, Preview, Progress
@@ -26,7 +27,7 @@ from engine.masks.programs import BUILT_IN
 from engine.pictures import PictureStore, RgbArray, model_picture, prepare_reference
 from engine.portable import make_recipe
 from engine.request import Clip, RenderRequest
-from studio.app import build_parser, serve
+from studio.app import serve_as_asked
 from studio.backend import Backend
 from tests.small_catalogue import use
 
@@ -103,7 +104,6 @@ def finder() -> FaceProgram | None:
 
 if __name__ == "__main__":
     use()
-    options = build_parser().parse_args()
     tiny = Backend(
         make_engine=TinyEngine,
         missing_weights=lambda _: None,
@@ -111,9 +111,4 @@ if __name__ == "__main__":
         face_finder=finder,
         errands="tests.small_errand",
     )
-    sys.exit(
-        serve(
-            options.port, options.host, not options.no_browser, options.window,
-            backend=tiny, password=options.password, everyone=options.open_to_everyone,
-        )
-    )  # fmt: skip
+    sys.exit(serve_as_asked(parse_studio(None, "tiny"), tiny))

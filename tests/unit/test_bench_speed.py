@@ -19,16 +19,14 @@ from engine.pictures import PictureStore
 from engine.runtime import Engine
 from engine.sample_folder import write_sample_folder
 from tests.unit.tiny_pipeline import FRAMES, HEIGHT, WIDTH
-from tests.unit.tiny_studio import install_tiny_model, tiny_request, tiny_scene, tiny_settings, use_assets
+from tests.unit.tiny_studio import tiny_request, tiny_scene, tiny_settings
 
 SMALL = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES, "num_inference_steps": 4}
 
 
 @pytest.fixture(autouse=True)
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def tiny(tiny_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny model as the built-in one and one preset, whose scene it can render."""
-    install_tiny_model(tmp_path / "assets")
-    use_assets(monkeypatch, tmp_path / "assets")
     store = PictureStore(tmp_path / "given")
     write_sample_folder(tiny_scene(store), store, tmp_path / "presets" / "pair", settings=tiny_settings())
     monkeypatch.setattr(speed, "builtin_presets_dir", lambda: tmp_path / "presets")

@@ -18,22 +18,14 @@ from engine.pictures import PictureStore
 from engine.request import RenderRequest
 from engine.runtime import Engine
 from tests.unit.test_runtime import frames_of
-from tests.unit.tiny_studio import install_tiny_model, tiny_request, use_assets
+from tests.unit.tiny_studio import tiny_request
 
 STEPS = 17
 """More than 15: from there on the solver takes its last steps differently."""
 
 
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("assets")
-    install_tiny_model(folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
-def tiny_model(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_assets(monkeypatch, assets)
+def every_step_is_saved(tiny_model: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoint.__init__, "__defaults__", (1e9,))  # every step is saved
 
 

@@ -20,24 +20,16 @@ from engine.pictures import PictureStore
 from engine.request import RenderSettings
 from engine.runtime import Engine
 from tests.unit.test_runtime import frames_of
-from tests.unit.tiny_studio import install_tiny_model, tiny_request, use_assets
+from tests.unit.tiny_studio import tiny_request
 
 STEPS = 4
 
 
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("assets")
-    install_tiny_model(folder)
-    return folder
-
-
 @pytest.fixture
 def counted(
-    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[np.ndarray, int, int]]:
     """Renders with settings; frames, passes of the network, and passes through its last block."""
-    use_assets(monkeypatch, assets)
     store, engine = PictureStore(tmp_path / "pictures"), Engine()
 
     def run(profile: str = "auto", **settings: Any) -> tuple[np.ndarray, int, int]:
@@ -93,9 +85,8 @@ def test_guidance_in_part_of_the_steps_takes_so_many_passes_less(
 
 
 def test_a_draft_with_a_cache_begins_anew_and_its_seeds_are_painted_one_by_one(
-    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_assets(monkeypatch, assets)
     store, engine = PictureStore(tmp_path / "pictures"), Engine()
     request = tiny_request(store, num_inference_steps=STEPS, step_cache=0.5)
     saved = tmp_path / "saved.safetensors"

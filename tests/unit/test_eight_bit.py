@@ -20,7 +20,7 @@ from engine.runtime import Engine
 from tests.unit.test_runtime import frames_of, render
 from tests.unit.tiny_network import tiny_inputs, tiny_transformer
 from tests.unit.tiny_pipeline import tiny_pipeline
-from tests.unit.tiny_studio import install_tiny_model, tiny_request, use_assets
+from tests.unit.tiny_studio import tiny_request
 
 GB = 10**9
 FULL = Work(width=832, height=480, num_frames=81, references=8)
@@ -112,9 +112,9 @@ def test_it_is_the_last_resort_of_a_plan_and_makes_the_impossible_possible() -> 
         make_plan(PUBLISHED, FULL, Budget(ram_bytes=least.ram_bytes - 1))
 
 
-def test_a_whole_render_in_eight_bits_is_near_the_exact_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_tiny_model(tmp_path / "assets")
-    use_assets(monkeypatch, tmp_path / "assets")
+def test_a_whole_render_in_eight_bits_is_near_the_exact_one(
+    tiny_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = PictureStore(tmp_path / "pictures")
     request = tiny_request(store)
     render(request, store, tmp_path / "exact.mp4")

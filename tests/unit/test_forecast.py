@@ -25,7 +25,7 @@ from engine.pictures import PictureStore
 from engine.runtime import Engine
 from studio import forecast as studio_forecast
 from tests.unit.test_runtime import render
-from tests.unit.tiny_studio import install_tiny_model, tiny_request, use_assets
+from tests.unit.tiny_studio import tiny_request
 
 GB = 10**9
 PACE = Pace(operations_per_s=1e12, pixels_per_s=1e6)
@@ -73,9 +73,9 @@ def test_a_book_that_cannot_be_written_costs_nothing_but_knowledge(tmp_path: Pat
     assert book.known("nano", "cpu", Way()) is None
 
 
-def test_the_first_render_is_honest_and_the_second_is_foretold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_tiny_model(tmp_path / "assets")
-    use_assets(monkeypatch, tmp_path / "assets")
+def test_the_first_render_is_honest_and_the_second_is_foretold(
+    tiny_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = PictureStore(tmp_path / "pictures")
     request = tiny_request(store)
 

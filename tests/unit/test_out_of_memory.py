@@ -23,21 +23,12 @@ from engine.pictures import PictureStore
 from engine.rendering import AGAIN, LEANER
 from engine.runtime import Engine
 from tests.unit.test_runtime import frames_of
-from tests.unit.tiny_studio import install_tiny_model, tiny_request, use_assets
+from tests.unit.tiny_studio import tiny_request
 
 STEPS = 5
 
 
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("assets")
-    install_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def tiny_model(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_assets(monkeypatch, assets)
+pytestmark = pytest.mark.usefixtures("tiny_model")
 
 
 @pytest.fixture

@@ -20,21 +20,12 @@ from engine.sample_folder import write_sample_folder
 from engine.scene import Scene
 from engine.sources import load_source
 from tests.unit.tiny_pipeline import FRAMES, HEIGHT, STEPS, WIDTH
-from tests.unit.tiny_studio import install_tiny_model, tiny_scene, use_assets
+from tests.unit.tiny_studio import tiny_scene
 
 SMALL = ("--size", f"{WIDTH}x{HEIGHT}", "--frames", str(FRAMES), "--steps", str(STEPS))
 
 
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("assets")
-    install_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def tiny_model(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_assets(monkeypatch, assets)
+pytestmark = pytest.mark.usefixtures("tiny_model")
 
 
 @pytest.fixture

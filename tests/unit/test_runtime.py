@@ -26,17 +26,7 @@ from engine.sources import load_source
 from tests.unit.tiny_pipeline import FRAMES, STEPS
 from tests.unit.tiny_studio import install_tiny_model, tiny_request, tiny_scene, tiny_settings, use_assets
 
-
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("assets")
-    install_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def tiny_model(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_assets(monkeypatch, assets)
+pytestmark = pytest.mark.usefixtures("tiny_model")
 
 
 @pytest.fixture
