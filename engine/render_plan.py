@@ -65,13 +65,15 @@ class RenderPlan:
 
 def plan_render(request: RenderRequest) -> RenderPlan:
     """Plan a request with the engine's own tokenizer. Raises `SceneError` for words that reach no token, and
-    `WeightsError` where the engine's files are missing."""
+    `WeightsError` where the engine's files are missing, or what a step cache has to know of them."""
     from engine.models import load_tokenizer
     from engine.spans import binding_masks, binding_problems
+    from engine.weights.magnitudes import magnitudes_for
 
     scene, settings = request.scene, request.settings
     info = engine_info(settings.engine)
     tokenizer = load_tokenizer(settings.engine)
+    magnitudes_for(settings)
     problems = binding_problems(scene, tokenizer, info.text_tokens)
     if request.allow_unbound:
         problems = tuple(problem for problem in problems if problem.code not in UNBOUND_CODES)

@@ -24,11 +24,10 @@ from engine.cancel import CancelToken
 from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError
 from engine.events import Finished, Preview, Progress
-from engine.paths import builtin_presets_dir
 from engine.pictures import PictureStore
 from engine.request import RenderRequest, RenderSettings
 from engine.runtime import Engine
-from engine.sources import load_source
+from engine.sources import first_preset, load_source
 
 STAGES = ("load", "prompt", "references", "denoise", "preview", "write")
 """Parts of a render's time; developing and writing the frames go hand in hand and count as one."""
@@ -102,7 +101,7 @@ def measure_speed(
     with tempfile.TemporaryDirectory(prefix="lumosx-speed-") as temporary:
         folder = Path(temporary)
         store = PictureStore(folder / "pictures")
-        scene = load_source(_first_preset(), store).scene
+        scene = load_source(first_preset(), store).scene
         kept = Engine(cache=folder / "kept")
         for repeat in range(-1, repeats):
             done = "warming up" if repeat < 0 else f"round {repeat + 1} of {repeats}"
@@ -124,13 +123,6 @@ def measure_speed(
     return tuple(
         _figures(variant, base, times[variant.name], psnr_db(frames[variant.name], full)) for variant in variants
     )
-
-
-def _first_preset() -> str:
-    presets = sorted(path for path in builtin_presets_dir().iterdir() if path.is_dir())
-    if not presets:
-        raise InputError("This copy of the program has no presets; fetch a complete one.")
-    return str(presets[0])
 
 
 def stage_seconds(engine: Engine, request: RenderRequest, pictures: PictureStore, out: Path) -> dict[str, float]:

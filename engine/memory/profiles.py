@@ -88,7 +88,17 @@ def work_of(settings: RenderSettings, references: int, copies: int = 1) -> Work:
         steps=settings.num_inference_steps,
         passes=1 if settings.guidance_scale == 1 else 1 + settings.guided_share,
         copies=copies,
+        kept_streams=_kept_streams(settings),
     )
+
+
+def _kept_streams(settings: RenderSettings) -> int:
+    """How many times a step cache keeps the tokens' stream: for each of guidance's passes what it began with and what
+    the blocks added; the first-block cache keeps what its first block and the others added apart."""
+    if not settings.step_cache:
+        return 0
+    branches = 1 if settings.guidance_scale == 1 or not settings.guided_share else 2
+    return branches * (3 if settings.step_cache_kind == "first-block" else 2)
 
 
 def plan_for(

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
 from diffusers.loaders.lora_pipeline import WanLoraLoaderMixin
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -26,6 +25,7 @@ from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 from engine.model.decoding import decode_parts
 from engine.model.layout import PUBLISHED, Relations
 from engine.model.scheduler import LumosXScheduler
+from engine.model.step_cache import Branch, StepCache
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.spans import clean_prompt
 
@@ -168,7 +168,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         shift: float,
         relations: Relations = PUBLISHED,
         start: SamplerState | None = None,
-        step_cache: float = 0.0,
+        step_cache: StepCache | None = None,
         guided_share: float = 1.0,
     ) -> Generator[Step]:
         """Turn standard normal `noise` `[B, C, T, h, w]`, a row per seed, into clean latents, step by step.
@@ -176,8 +176,8 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         Guidance takes two passes, references in both; with `guidance_scale` 1 only one. Whoever stops asking for steps
         ends the run. `start`: the state of an earlier run with the same arguments; only the steps after it are taken.
 
-        Drafts: with `step_cache` above 0 a pass whose first block changes its stream by less than that share takes what
-        the other blocks did from the step before; guidance is at work in the first `guided_share` of the steps only.
+        Drafts: a `step_cache` takes over from the step before what need not be worked out again; guidance is at work in
+        the first `guided_share` of the steps only.
         """
         device = self._execution_device
         dtype = self._compute_dtype()
@@ -198,19 +198,21 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         if start is not None:
             self.scheduler.go_on(done, start.memory.to(device, torch.float32))
         guided_steps = math.ceil(guided_share * num_inference_steps)
-        if step_cache:
-            self.transformer.enable_cache(FirstBlockCacheConfig(threshold=step_cache))
+        around = (
+            nullcontext(self.transformer.cache_context)
+            if step_cache is None
+            else step_cache.around(self.transformer, num_inference_steps, done)
+        )
         try:
-            for step, timestep in enumerate(self.scheduler.timesteps[done:], done):
-                told = contexts if step < guided_steps else contexts[:1]
-                velocity = self._velocity(latents, timestep[None], told, guidance_scale, arguments)
-                clean = latents - self.scheduler.sigmas[step].to(device) * velocity
-                latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
-                yield Step(step, latents, clean, SamplerState(step + 1, latents, self.scheduler.memory))
-        finally:
             # Step caches and offload hooks must not carry a run, least of all one broken off, into the next.
-            if step_cache:
-                self.transformer.disable_cache()
+            with around as branch:
+                for step, timestep in enumerate(self.scheduler.timesteps[done:], done):
+                    told = contexts if step < guided_steps else contexts[:1]
+                    velocity = self._velocity(latents, timestep[None], told, guidance_scale, arguments, branch)
+                    clean = latents - self.scheduler.sigmas[step].to(device) * velocity
+                    latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+                    yield Step(step, latents, clean, SamplerState(step + 1, latents, self.scheduler.memory))
+        finally:
             self.maybe_free_model_hooks()
 
     def denoise(
@@ -232,11 +234,15 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         contexts: list[torch.Tensor],
         guidance_scale: float,
         arguments: dict[str, Any],
+        branch: Branch,
     ) -> torch.Tensor:
-        """The guided velocity of one step, float32; `contexts`: the prompt and, with guidance, the negative prompt."""
+        """The guided velocity of one step, float32; `contexts`: the prompt and, with guidance, the negative prompt.
+
+        Each pass is made within the `branch` of its name.
+        """
         velocities: list[torch.Tensor] = []
         for name, context in zip(("cond", "uncond"), contexts, strict=False):
-            with self.transformer.cache_context(name):
+            with branch(name):
                 velocity = self.transformer(latents.to(context.dtype), timestep, context, **arguments)[0]
             velocities.append(velocity.float())
         if len(velocities) == 1:

@@ -29,7 +29,7 @@ def tiny(tiny_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """The tiny model as the built-in one and one preset, whose scene it can render."""
     store = PictureStore(tmp_path / "given")
     write_sample_folder(tiny_scene(store), store, tmp_path / "presets" / "pair", settings=tiny_settings())
-    monkeypatch.setattr(speed, "builtin_presets_dir", lambda: tmp_path / "presets")
+    monkeypatch.setattr("engine.sources.builtin_presets_dir", lambda: tmp_path / "presets")
 
 
 def test_every_variant_has_its_figures_and_only_drafts_differ_from_the_full_render() -> None:
