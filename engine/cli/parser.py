@@ -328,6 +328,13 @@ def _bench(commands: _Commands[_Parser]) -> None:
         "--engine", type=text_value, metavar="NAME", help="which model renders (default: the built-in one)"
     )
     part.add_argument("--repeats", type=whole(1, 1000), default=3, metavar="N", help="interleaved repeats (default 3)")
+    part.add_argument(
+        "--scenes",
+        type=whole(0, 10_000),
+        default=0,
+        metavar="N",
+        help="also measure on so many drawn scenes who wears what in every draft; for the built-in model (default 0)",
+    )
     part = _add(actions, "gpu", "the full model's size on a graphics card, with random weights; minutes")
     part.add_argument(
         "--vram-limit", type=number(1, 1024), metavar="GB", help="use at most so much of the card's memory, in GiB"
