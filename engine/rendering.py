@@ -209,8 +209,8 @@ def _write(
 
 
 def _note_pace(run: Run, write_s: float) -> None:
-    """Keep what this render says about the next one's time."""
-    if run.step_s is None:
+    """Keep what this render says about the next one's time; with a step cache its steps were not worked out whole."""
+    if run.step_s is None or run.settings.step_cache:
         return
     work = work_of(run.settings, len(run.requests[0].scene.references()), copies=len(run.requests))
     pace = Pace(
