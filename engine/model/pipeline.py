@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 from engine.model.decoding import decode_parts
 from engine.model.layout import PUBLISHED, Relations
 from engine.model.scheduler import LumosXScheduler
-from engine.model.step_cache import Branch, StepCache
+from engine.model.step_cache import Branch, StepCache, looks_first
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.spans import clean_prompt
 
@@ -198,12 +198,16 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         if start is not None:
             self.scheduler.go_on(done, start.memory.to(device, torch.float32))
         guided_steps = math.ceil(guided_share * num_inference_steps)
-        around = (
-            nullcontext(self.transformer.cache_context)
-            if step_cache is None
-            else step_cache.around(self.transformer, num_inference_steps, done)
-        )
+        plain = self.transformer.cache_context
         try:
+            if step_cache is not None and done < num_inference_steps and looks_first(self.transformer):
+                first = self.scheduler.timesteps[done : done + 1]
+                self._velocity(latents, first, contexts[:1], guidance_scale, arguments, plain)
+            around = (
+                nullcontext(plain)
+                if step_cache is None
+                else step_cache.around(self.transformer, num_inference_steps, done)
+            )
             # Step caches and offload hooks must not carry a run, least of all one broken off, into the next.
             with around as branch:
                 for step, timestep in enumerate(self.scheduler.timesteps[done:], done):

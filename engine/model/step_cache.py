@@ -8,7 +8,7 @@ blocks add to the whole stream, the video's tokens and the references' alike.
 """
 
 # diffusers types its extension points for its own classes only.
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from typing import Any, Protocol, cast
 
 import torch
 from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
+from diffusers.hooks.group_offloading import _LAZY_PREFETCH_GROUP_OFFLOADING
+from diffusers.hooks.hooks import HookRegistry
 from diffusers.hooks.mag_cache import MagCacheConfig
 
 from engine.model.attention import RelationalContext
@@ -34,6 +36,15 @@ class StepCache(Protocol):
     def around(self, network: LumosXTransformer3DModel, num_steps: int, done: int) -> AbstractContextManager[Branch]:
         """Be at work on `network` while a run of `num_steps` takes those after the first `done`."""
         ...
+
+
+def looks_first(network: LumosXTransformer3DModel) -> bool:
+    """Whether the next pass of a network is the one in which blocks that are fetched ahead find out their order.
+
+    Behind it diffusers takes the hooks that looked on out from under those of a cache, which come undone by that: such
+    a pass has to be made before a cache is put on.
+    """
+    return HookRegistry.check_if_exists_or_initialize(network).get_hook(_LAZY_PREFETCH_GROUP_OFFLOADING) is not None
 
 
 @dataclass(frozen=True, slots=True)
