@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,7 +124,8 @@ def test_drafts_are_judged_as_clips_of_its_own_size() -> None:
     full = Sampling(num_frames=5, num_inference_steps=4)
     always = MagnitudeCache(threshold=1.0, cond=[1.0], uncond=[1.0])
     worked: list[int] = []
-    pipeline.transformer.blocks[-1].ffn.register_forward_hook(lambda *_: worked.append(1))
+    blocks: Any = pipeline.transformer.blocks
+    blocks[-1].ffn.register_forward_hook(lambda *_: worked.append(1))
     clips = [
         make_clips(pipeline, scene, sampling, (3,))[0]
         for sampling in (full, replace(full, width=64, height=48), replace(full, step_cache=always))
