@@ -56,6 +56,7 @@ _ENGINES = (
             seed=0,
             negative_prompt="",
             engine="nano",
+            relation_guidance=1.5,
         ),
         size_multiple=SIZE_MULTIPLE,
         text_tokens=512,
@@ -112,7 +113,7 @@ def draft_of(settings: RenderSettings) -> tuple[str, ...]:
         found.append(f"{settings.num_inference_steps} steps instead of {usual.num_inference_steps}")
     if settings.step_cache:
         found.append(f"steps that change less than {settings.step_cache:g} are taken over")
-    if settings.guided_share < 1 and settings.guidance_scale != 1:
+    if settings.guided_share < 1 and (settings.guidance_scale != 1 or settings.relation_guidance):
         found.append(f"guidance in the first {settings.guided_share:.0%} of the steps only")
     return tuple(found)
 

@@ -23,6 +23,7 @@ GUIDANCE_RANGE = (0.0, 30.0)
 SHIFT_RANGE = (0.1, 30.0)
 BINDING_RANGE = (0.0, 4.0)
 SHARE_RANGE = (0.0, 1.0)
+RELATION_GUIDANCE_RANGE = (0.0, 10.0)
 SEED_RANGE = (0, 2**63 - 1)
 MAX_VOLUME = 1280 * 720 * 241
 """Largest width × height × num_frames in pixels: ten seconds of 720p at 24 fps; beyond it no engine here has a use."""
@@ -37,11 +38,13 @@ class RenderSettings:
     1–200. guidance_scale: 0–30 (1 = no guidance). shift: time shift of the schedule, 0.1–30. seed: 0 – 2⁶³−1. engine: a
     name of `engine.engines`. profile: how memory is used, "auto" leaves it to the machine; never changes the clip.
     binding_strength: MCAM's r, 0–4. relational_positions, relational_self_attention, relational_cross_attention: R2PE,
-    CSAM and MCAM. unpooling: see `engine.model.layout`.
+    CSAM and MCAM. relation_guidance, 0–10: how far every step is led away from what the network would paint without
+    CSAM (0: not at all; else one pass more). unpooling: see `engine.model.layout`.
 
     Two ways to a quicker draft: step_cache, 0–1: a step whose first block changes its stream by less than this share
     takes the rest over from the step before (0: never). guided_share, 0–1: guidance in this part of the steps, from the
-    first on; the others take one pass. Constructing one with a value out of range raises `InputError`.
+    first on; the others take one pass, whatever the guidance. Constructing settings with a value out of range raises
+    `InputError`.
     """
 
     width: int
@@ -62,6 +65,7 @@ class RenderSettings:
     unpooling: Unpooling = "published"
     step_cache: float = field(default=0.0, metadata={LATER: True})
     guided_share: float = field(default=1.0, metadata={LATER: True})
+    relation_guidance: float = field(default=0.0, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         _check_size("width", self.width)
@@ -75,6 +79,7 @@ class RenderSettings:
         _check_range("binding strength", self.binding_strength, BINDING_RANGE)
         _check_range("step cache", self.step_cache, SHARE_RANGE)
         _check_range("guided share", self.guided_share, SHARE_RANGE)
+        _check_range("relation guidance", self.relation_guidance, RELATION_GUIDANCE_RANGE)
         if self.width * self.height * self.num_frames > MAX_VOLUME:
             frames = max(1, (MAX_VOLUME // (self.width * self.height) - 1) // 4 * 4 + 1)
             raise InputError(

@@ -189,6 +189,12 @@ def _add_render_settings(parser: argparse.ArgumentParser) -> None:
         help="how strongly words are bound to pictures: 0.5 favours identity, 1 the text",
     )
     parser.add_argument(
+        "--relation-guidance",
+        type=number(0.0, 100.0),
+        metavar="W",
+        help="how hard it is held who wears what, for one more pass in every step; 0 for none",
+    )
+    parser.add_argument(
         "--step-cache",
         type=number(0.0, 1.0),
         metavar="X",

@@ -80,13 +80,17 @@ def sizes_of(engine: str) -> ModelSizes:
 
 def work_of(settings: RenderSettings, references: int, copies: int = 1) -> Work:
     """What the settings ask for, with so many pictures, for so many seeds at once."""
+    led_away = references > 0 and settings.relation_guidance and settings.relational_self_attention
+    unrelated = settings.guided_share if led_away else 0
+    guided = settings.guided_share if settings.guidance_scale != 1 else 0
     return Work(
         width=settings.width,
         height=settings.height,
         num_frames=settings.num_frames,
         references=references,
         steps=settings.num_inference_steps,
-        passes=1 if settings.guidance_scale == 1 else 1 + settings.guided_share,
+        passes=1 + guided + unrelated,
+        unrelated=unrelated,
         copies=copies,
     )
 

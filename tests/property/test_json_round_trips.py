@@ -60,6 +60,7 @@ render_settings = st.builds(
     engine=st.sampled_from(engine_names()),
     profile=texts.filter(bool),
     binding_strength=st.floats(0, 4),
+    relation_guidance=st.floats(0, 10),
     relational_positions=st.booleans(),
     relational_self_attention=st.booleans(),
     relational_cross_attention=st.booleans(),
