@@ -111,8 +111,10 @@ def draft_of(settings: RenderSettings) -> tuple[str, ...]:
     found: list[str] = []
     if settings.num_inference_steps < usual.num_inference_steps:
         found.append(f"{settings.num_inference_steps} steps instead of {usual.num_inference_steps}")
-    if settings.step_cache:
+    if settings.step_cache and settings.step_cache_kind == "first-block":
         found.append(f"steps that change less than {settings.step_cache:g} are taken over")
+    elif settings.step_cache:
+        found.append(f"steps are taken over until they are off by {settings.step_cache:g}")
     if settings.guided_share < 1 and (settings.guidance_scale != 1 or settings.relation_guidance):
         found.append(f"guidance in the first {settings.guided_share:.0%} of the steps only")
     return tuple(found)

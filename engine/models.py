@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,10 +30,13 @@ from engine.memory.text_encoder import load_streamed
 from engine.model.pipeline import LumosXPipeline
 from engine.model.preview import LatentColours, latent_colours
 from engine.model.scheduler import LumosXScheduler
+from engine.model.step_cache import FirstBlockCache, MagnitudeCache, StepCache
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.paths import cache_dir
 from engine.prompt_text import clean_prompt
+from engine.request import RenderSettings
 from engine.weights import locate, locate_whole, weights_digest
+from engine.weights.magnitudes import magnitudes_for
 
 _Component = TypeVar("_Component")
 
@@ -137,6 +141,14 @@ class EngineModel:
 def load_tokenizer(engine: str) -> PreTrainedTokenizerBase:
     """The tokenizer alone, for whoever only counts and binds words."""
     return _load(locate(engine), "tokenizer", _read_tokenizer)
+
+
+def step_cache_of(settings: RenderSettings) -> StepCache | None:
+    """The step cache that these settings ask for, if any; `WeightsError` where it needs figures that are not there."""
+    measured = magnitudes_for(settings)
+    if measured is not None:
+        return MagnitudeCache(threshold=settings.step_cache, **asdict(measured))
+    return FirstBlockCache(settings.step_cache) if settings.step_cache else None
 
 
 def choose_device(kind: str | None = None) -> torch.device:

@@ -177,6 +177,14 @@ def prepare_reference(rgb: RgbArray, width: int, height: int) -> RgbArray:
     return canvas
 
 
+def resized(frames: RgbArray, width: int, height: int) -> RgbArray:
+    """Frames `[F, H, W, 3]` uint8 at another size, bicubic; the very same where it is theirs already."""
+    if frames.shape[1:3] == (height, width):
+        return frames
+    pictures = (Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC) for frame in frames)
+    return np.stack([np.asarray(picture) for picture in pictures])
+
+
 def cut_out(rgb: RgbArray, mask: MaskArray) -> RgbArray:
     """The masked part on pure white, cropped to its box. `PictureError` for an empty mask or one of another size."""
     x0, y0, x1, y1 = mask_box(rgb, mask)

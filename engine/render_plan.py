@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.engines import draft_of, engine_info
 from engine.errors import SceneError
-from engine.request import RenderRequest, RenderSettings
+from engine.request import RenderRequest
 from engine.scene import UNBOUND_CODES
 
 PATCH_PX = 16
@@ -65,13 +64,15 @@ class RenderPlan:
 
 def plan_render(request: RenderRequest) -> RenderPlan:
     """Plan a request with the engine's own tokenizer. Raises `SceneError` for words that reach no token, and
-    `WeightsError` where the engine's files are missing."""
+    `WeightsError` where the engine's files are missing, or what a step cache has to know of them."""
     from engine.models import load_tokenizer
     from engine.spans import binding_masks, binding_problems
+    from engine.weights.magnitudes import magnitudes_for
 
     scene, settings = request.scene, request.settings
     info = engine_info(settings.engine)
     tokenizer = load_tokenizer(settings.engine)
+    magnitudes_for(settings)
     problems = binding_problems(scene, tokenizer, info.text_tokens)
     if request.allow_unbound:
         problems = tuple(problem for problem in problems if problem.code not in UNBOUND_CODES)
@@ -100,14 +101,10 @@ def plan_render(request: RenderRequest) -> RenderPlan:
         steps=settings.num_inference_steps,
         seed=settings.seed,
         tokens=pictures * (settings.width // PATCH_PX) * (settings.height // PATCH_PX),
-        passes=settings.num_inference_steps + _guided_steps(settings),
+        passes=settings.num_inference_steps + settings.guided_steps * (len(settings.passes(len(references))) - 1),
         references=references,
         draft=draft_of(settings),
     )
-
-
-def _guided_steps(settings: RenderSettings) -> int:
-    return 0 if settings.guidance_scale == 1 else math.ceil(settings.guided_share * settings.num_inference_steps)
 
 
 def _words(request: RenderRequest, tokenizer: Any, text_tokens: int) -> list[str]:

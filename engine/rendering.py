@@ -30,7 +30,7 @@ from engine.memory.plan import leaner
 from engine.memory.profiles import sizes_of, work_of
 from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, SamplerState, draw_noise
-from engine.models import EngineModel, out_of_memory
+from engine.models import EngineModel, out_of_memory, step_cache_of
 from engine.paths import pace_file
 from engine.recipe import Recipe
 from engine.request import Clip, RenderRequest, RenderSettings
@@ -128,7 +128,7 @@ def _step_down(run: Run, stage: str) -> Notice:
 def paint(run: Run, conditioning: Conditioning) -> Generator[Event, None, torch.Tensor]:
     """All steps after the last finished one: clean latents `[requests, C, T, h, w]`."""
     pipeline, settings, checkpoint = run.model.pipeline(), run.settings, run.checkpoint
-    noise = draw_noise(_latent_shape(pipeline, settings), tuple(one.settings.seed for one in run.requests))
+    noise = draw_noise(latent_shape(pipeline, settings), tuple(one.settings.seed for one in run.requests))
     num_steps = settings.num_inference_steps
     if run.state is None and checkpoint is not None:
         run.state = checkpoint.read(noise.shape, num_steps)
@@ -145,7 +145,7 @@ def paint(run: Run, conditioning: Conditioning) -> Generator[Event, None, torch.
         shift=settings.shift,
         relations=relations_of(settings),
         start=run.state,
-        step_cache=settings.step_cache,
+        step_cache=step_cache_of(settings),
         guided_share=settings.guided_share,
         relation_guidance=settings.relation_guidance,
     )
@@ -210,8 +210,8 @@ def _write(
 
 
 def _note_pace(run: Run, write_s: float) -> None:
-    """Keep what this render says about the next one's time."""
-    if run.step_s is None:
+    """Keep what this render says about the next one's time; with a step cache its steps were not worked out whole."""
+    if run.step_s is None or run.settings.step_cache:
         return
     work = work_of(run.settings, len(run.requests[0].scene.references()), copies=len(run.requests))
     pace = Pace(
@@ -239,7 +239,8 @@ def run_key(model: EngineModel, request: RenderRequest) -> str:
     return hashlib.sha256((text + json.dumps(to_json(request), sort_keys=True)).encode()).hexdigest()
 
 
-def _latent_shape(pipeline: LumosXPipeline, settings: RenderSettings) -> tuple[int, int, int, int]:
+def latent_shape(pipeline: LumosXPipeline, settings: RenderSettings) -> tuple[int, int, int, int]:
+    """`(C, T, h, w)` of the latents; `InputError` for a size that does not fit the model."""
     try:
         return pipeline.latent_shape(settings.width, settings.height, settings.num_frames)
     except ValueError as error:

@@ -13,6 +13,9 @@ from engine.scene import UNBOUND_CODES, Scene
 
 Unpooling = Literal["published", "corrected"]
 
+StepCacheKind = Literal["first-block", "magnitude"]
+STEP_CACHE_KINDS: tuple[StepCacheKind, ...] = ("first-block", "magnitude")
+
 SIZE_MULTIPLE = 16
 """Sizes are multiples of this: the VAE makes 8 px one latent cell, the network makes 2 × 2 cells one token."""
 SIZE_RANGE_PX = (SIZE_MULTIPLE, 2048)
@@ -41,10 +44,11 @@ class RenderSettings:
     CSAM and MCAM. relation_guidance, 0–10: how far every step is led away from what the network would paint without
     CSAM (0: not at all; else one pass more). unpooling: see `engine.model.layout`.
 
-    Two ways to a quicker draft: step_cache, 0–1: a step whose first block changes its stream by less than this share
-    takes the rest over from the step before (0: never). guided_share, 0–1: guidance in this part of the steps, from the
-    first on; the others take one pass, whatever the guidance. Constructing settings with a value out of range raises
-    `InputError`.
+    Two ways to a quicker draft: step_cache, 0–1 (0: never): a step that differs little takes what the network's blocks
+    did over from the step before. step_cache_kind says what is held against that share: "first-block", the change that
+    the first block makes; "magnitude", what the steps taken over are off by in all, as a calibration of these weights
+    foretells. guided_share, 0–1: guidance in this part of the steps, from the first on; the others take one pass,
+    whatever the guidance. Constructing settings with a value out of range raises `InputError`.
     """
 
     width: int
@@ -66,6 +70,18 @@ class RenderSettings:
     step_cache: float = field(default=0.0, metadata={LATER: True})
     guided_share: float = field(default=1.0, metadata={LATER: True})
     relation_guidance: float = field(default=0.0, metadata={LATER: True})
+    step_cache_kind: StepCacheKind = field(default="first-block", metadata={LATER: True})
+
+    @property
+    def guided_steps(self) -> int:
+        """How many steps, from the first on, have guidance of any kind."""
+        return math.ceil(self.guided_share * self.num_inference_steps)
+
+    def passes(self, references: int) -> tuple[str, ...]:
+        """Names of the passes through the network in a guided step with so many pictures; the others have the first."""
+        led_away = references > 0 and self.relation_guidance and self.relational_self_attention
+        guided = ("uncond",) if self.guidance_scale != 1 else ()
+        return ("cond", *guided, *(("unrelated",) if led_away else ()))
 
     def __post_init__(self) -> None:
         _check_size("width", self.width)
@@ -88,6 +104,10 @@ class RenderSettings:
             )
         if self.unpooling not in ("published", "corrected"):
             raise InputError(f"The un-pooling “{self.unpooling}” is unknown; choose published or corrected.")
+        if self.step_cache_kind not in STEP_CACHE_KINDS:
+            raise InputError(
+                f"The step cache “{self.step_cache_kind}” is unknown; choose {' or '.join(STEP_CACHE_KINDS)}."
+            )
         if not self.engine or not self.profile:
             raise InputError("The settings need an engine and a profile; name both.")
 

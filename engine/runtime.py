@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from engine.calibration import measure_magnitudes
 from engine.cancel import CancelToken
 from engine.checkpoint import Checkpoint
 from engine.clip import check_target, remove_leftovers
@@ -25,6 +26,7 @@ from engine.portable import make_recipe
 from engine.rendering import Run, develop, lasting, paint, run_key
 from engine.request import RenderRequest
 from engine.weights import locate
+from engine.weights.magnitudes import Magnitudes, keep_magnitudes, magnitudes_for
 
 
 class Engine:
@@ -90,6 +92,25 @@ class Engine:
             )
             begin += count
 
+    def calibrate(
+        self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken
+    ) -> Generator[Event, None, Path]:
+        """Measure by `request` what the step cache “magnitude” has to know of its engine's weights, and keep it with
+        them: the file. Yields `Progress` as a render does, without decode and write. Raises `UserError`s and
+        `Cancelled`."""
+        yield Progress(stage="load", step=0, num_steps=0, seconds_left=None)
+        request = replace(request, settings=replace(request.settings, step_cache=0.0, guided_share=1.0))
+        model = self._model_for((request,))
+        cancel.raise_if_cancelled()
+        cache = TensorCache(self._cache or cache_dir() / "conditioning")
+        try:
+            conditioning = yield from make_conditioning(model, request, pictures, cache, cancel)
+            measured: Magnitudes = yield from measure_magnitudes(model, request.settings, conditioning, cancel)
+        except MachineError:
+            self.release()
+            raise
+        return keep_magnitudes(request.settings.engine, measured)
+
     def release(self) -> None:
         """Let the loaded model go."""
         if self._model is not None:
@@ -144,9 +165,11 @@ class Engine:
     def _together(self, requests: Sequence[RenderRequest]) -> int:
         """How many of these seeds fit into the memory at once; at least one, whose own plan may refuse it.
 
-        With a step cache one at a time: what it skips would be decided for all of them together.
+        With the first-block cache one at a time: what it skips would be decided for all of them together. What the
+        other kind skips is the same for every seed.
         """
-        if requests[0].settings.step_cache:
+        settings = requests[0].settings
+        if settings.step_cache and settings.step_cache_kind == "first-block":
             return 1
         for count in range(len(requests), 1, -1):
             try:
@@ -166,8 +189,9 @@ class Engine:
         """The engine's model in the way that the memory plan of these requests chooses; kept if it is the same."""
         settings = requests[0].settings
         check_profile(settings.profile)
-        # Missing weights are told before missing memory.
+        # Missing weights, and what has to be known of them, are told before missing memory.
         locate(settings.engine)
+        magnitudes_for(settings)
         device = self._device or choose_device(place_of(settings.profile))
         way = self._plan(requests).way
         if self._model is None or (self._model.engine, self._model.device, self._model.way) != (

@@ -54,6 +54,15 @@ def load_source(text: str, store: PictureStore) -> Source:
     raise _unknown(text)
 
 
+def first_preset() -> str:
+    """The first of the built-in presets, for whoever needs some scene; `InputError` if there is none."""
+    root = builtin_presets_dir()
+    presets = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if not presets:
+        raise InputError("This copy of the program has no presets; fetch a complete one.")
+    return str(presets[0])
+
+
 def preset_folders(own: Path | None = None) -> dict[str, Path]:
     """All presets by name, in the order of their names; one of the user's hides a built-in one of the same name.
 

@@ -9,7 +9,7 @@ from typing import Any
 from engine.codec import from_json
 from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError
-from engine.request import RenderSettings
+from engine.request import STEP_CACHE_KINDS, RenderSettings
 from engine.scene import MAX_PROMPT_CHARS, Scene
 from studio.languages import say
 from studio.places import splice
@@ -89,11 +89,26 @@ def settings_from(chosen: Mapping[str, Any]) -> RenderSettings:
         except InputError as error:
             raise FieldError(str(error), name) from error
         values[name] = value
+    values |= _draft(engine, chosen)
     values["seed"] = _seed(engine, chosen.get("seed"))
     try:
         return resolve_settings(engine, **values)
     except InputError as error:  # each is legal, together they are too much
         raise FieldError(str(error), "num_frames") from error
+
+
+def _draft(engine: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a quicker draft, none where a page says nothing of it."""
+    kind, share = chosen.get("step_cache_kind", STEP_CACHE_KINDS[0]), chosen.get("step_cache", 0)
+    if kind not in STEP_CACHE_KINDS:
+        raise FieldError(say("cache_unknown"), "step_cache_kind")
+    if isinstance(share, bool) or not isinstance(share, int | float):
+        raise FieldError(say("cache_share_number"), "step_cache")
+    try:
+        settings = resolve_settings(engine, step_cache=share, step_cache_kind=kind)
+    except InputError as error:
+        raise FieldError(str(error), "step_cache") from error
+    return {"step_cache": settings.step_cache, "step_cache_kind": settings.step_cache_kind}
 
 
 def _seed(engine: str, text: object) -> int:

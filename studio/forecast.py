@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import psutil
 
+from engine.engines import draft_of
 from engine.errors import InputError, MachineError
 from engine.memory.forecast import forecast, time_in_words
 from engine.memory.machine import cards_without_torch, free_ram
@@ -47,8 +48,10 @@ def answer_forecast(message: Json) -> Json:
         return {"text": heard(str(error)), "details": [], "fits": False}
     time, card = heard(time_in_words(told.seconds)), told.plan.card_bytes
     key = "forecast_card" if card else "forecast"
+    text = say(key, time=time, memory=gb(told.plan.ram_bytes), card=gb(card))
+    draft = say("list_comma").join(heard(part) for part in draft_of(settings))
     return {
-        "text": say(key, time=time, memory=gb(told.plan.ram_bytes), card=gb(card)),
+        "text": say("forecast_draft", forecast=text, what=draft) if draft else text,
         "details": [heard(text) for text in told.words()[1:]],
         "fits": True,
     }

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from engine.codec import to_json
-from engine.engines import EngineInfo, engine_info
+from engine.engines import EngineInfo, draft_of, engine_info
 from engine.events import STAGES, Preview
 from engine.request import RenderRequest, RenderSettings, nearest_frames, nearest_size
 from engine.scene import Reference, Role, Scene
@@ -227,6 +227,7 @@ def clip_view(name: str, request: RenderRequest | None, seconds: float | None) -
             "builtin": info.builtin,
             "engine_title": heard(info.title),
             "fps": settings.fps,
+            "draft": [heard(part) for part in draft_of(settings)],
             "seconds": seconds,
         }
     )
@@ -245,6 +246,8 @@ def settings_view(settings: RenderSettings) -> Json:
         "height": settings.height,
         "num_frames": settings.num_frames,
         "num_inference_steps": settings.num_inference_steps,
+        "step_cache": settings.step_cache,
+        "step_cache_kind": settings.step_cache_kind,
         "seed": str(settings.seed),
     }
 

@@ -23,6 +23,7 @@ LONG_TEST_GROUPS = ("fuzz", "mutations", "soak")
 DEFAULT_ROUNDS = {"faults": 3, "fuzz": 2000, "soak": 200}
 """Groups that take `--rounds`, and how many where none are asked for; of fuzz: inputs for each parser."""
 _STUDIO_OPTIONS = ("--port", "--host", "--password", "--open-to-everyone", "--no-browser", "--window")
+STEP_CACHE_KINDS = ("first-block", "magnitude")
 NANO_STAGES = ("all", "tokenizer", "vae", "relations", "ablation")
 
 
@@ -201,6 +202,13 @@ def _add_render_settings(parser: argparse.ArgumentParser) -> None:
         help="a quicker draft: steps that change less than this share are taken over from the one before",
     )
     parser.add_argument(
+        "--step-cache-kind",
+        type=one_of(STEP_CACHE_KINDS),
+        metavar="NAME",
+        help="by what --step-cache tells such steps: first-block (what the first block changes) or magnitude (what "
+        "was measured of these weights, see weights calibrate)",
+    )
+    parser.add_argument(
         "--guided-share", type=number(0.0, 1.0), metavar="X", help="a quicker draft: guidance in so much of the steps"
     )
     parser.add_argument("--engine", type=text_value, metavar="NAME", help="which model renders (see doctor)")
@@ -240,7 +248,9 @@ def _parity(commands: _Commands[_Parser]) -> None:
 
 
 def _weights(commands: _Commands[_Parser]) -> None:
-    actions = _parts(_add(commands, "weights", "list, fetch, convert, verify, repair or remove model files"), "ACTION")
+    actions = _parts(
+        _add(commands, "weights", "list, fetch, convert, verify, repair, measure or remove model files"), "ACTION"
+    )
     part = _add(actions, "list", "what there is, its size, its licence, and what is installed")
     part.add_argument("--json", action="store_true", help="one JSON document for machines")
     part = _add(actions, "download", "fetch model files; goes on where it was interrupted")
@@ -256,6 +266,12 @@ def _weights(commands: _Commands[_Parser]) -> None:
     part.add_argument("name", type=text_value, nargs="?", metavar="NAME", help="which (default: all)")
     part = _add(actions, "repair", "read installed files and bring the damaged ones again, only these")
     part.add_argument("name", type=text_value, nargs="?", metavar="NAME", help="which (default: the published LumosX)")
+    part = _add(actions, "calibrate", "measure what the step cache “magnitude” has to know of an engine's weights")
+    part.add_argument("name", type=text_value, nargs="?", metavar="NAME", help="which (default: the published LumosX)")
+    part.add_argument("--scene", type=text_value, metavar="SCENE", help="as for render (default: the first preset)")
+    part.add_argument("--steps", type=whole(1, 10_000), metavar="N", help="sampling steps (default: the engine's)")
+    part.add_argument("--size", type=size_value, metavar="WxH", help="width and height (default: the engine's)")
+    part.add_argument("--frames", type=whole(1, 100_000), metavar="N", help="number of frames (default: the engine's)")
     part = _add(actions, "remove", "delete installed model files")
     part.add_argument("name", type=text_value, metavar="NAME", help="which")
     part.add_argument("--yes", action="store_true", help="do not ask")
@@ -318,6 +334,13 @@ def _bench(commands: _Commands[_Parser]) -> None:
         "--engine", type=text_value, metavar="NAME", help="which model renders (default: the built-in one)"
     )
     part.add_argument("--repeats", type=whole(1, 1000), default=3, metavar="N", help="interleaved repeats (default 3)")
+    part.add_argument(
+        "--scenes",
+        type=whole(0, 10_000),
+        default=0,
+        metavar="N",
+        help="also measure on so many drawn scenes who wears what in every draft; for the built-in model (default 0)",
+    )
     part = _add(actions, "gpu", "the full model's size on a graphics card, with random weights; minutes")
     part.add_argument(
         "--vram-limit", type=number(1, 1024), metavar="GB", help="use at most so much of the card's memory, in GiB"

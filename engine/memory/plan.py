@@ -44,7 +44,7 @@ _EIGHT_BIT_COST = 1000.0
 class Work:
     """What is to be rendered; pixels, frames, `references` pictures, mean `passes` through the network in a step,
     `copies` with other seeds at once. `unrelated`: how many of the passes let every picture see everything, so that
-    copies cannot share them."""
+    copies cannot share them; `kept_streams`: how many times the tokens' stream is kept from step to step."""
 
     width: int
     height: int
@@ -54,6 +54,7 @@ class Work:
     passes: float = 2
     unrelated: float = 0
     copies: int = 1
+    kept_streams: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +252,7 @@ def tokens_of(sizes: ModelSizes, work: Work) -> int:
 
 def network_pass_bytes(sizes: ModelSizes, work: Work, chunk_tokens: int) -> int:
     """Passing results of one pass of the network: its residual stream in float32, queries, keys and values, and what
-    feed-forward and rotation make of the tokens that are taken together."""
+    feed-forward and rotation make of the tokens that are taken together; and what a step cache keeps."""
     tokens = tokens_of(sizes, work)
     together = min(tokens, chunk_tokens or tokens)
     kept = tokens * sizes.width * (12 + 7.5 * sizes.value_bytes)
@@ -259,7 +260,8 @@ def network_pass_bytes(sizes: ModelSizes, work: Work, chunk_tokens: int) -> int:
     fed = tokens * sizes.width * 12 + together * (
         sizes.width * (2 + sizes.value_bytes) + 2 * sizes.ffn_width * sizes.value_bytes
     )
-    return int(_NETWORK_FIXED_BYTES + max(kept, fed))
+    cached = work.kept_streams * tokens * sizes.width * 4
+    return int(_NETWORK_FIXED_BYTES + max(kept, fed) + cached)
 
 
 def vae_bytes(sizes: ModelSizes, work: Work, *, tiled: bool) -> tuple[int, int]:

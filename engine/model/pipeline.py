@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
 from diffusers.loaders.lora_pipeline import WanLoraLoaderMixin
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -26,6 +25,7 @@ from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 from engine.model.decoding import decode_parts
 from engine.model.layout import PUBLISHED, Relations
 from engine.model.scheduler import LumosXScheduler
+from engine.model.step_cache import Branch, StepCache
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.spans import clean_prompt
 
@@ -178,7 +178,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         shift: float,
         relations: Relations = PUBLISHED,
         start: SamplerState | None = None,
-        step_cache: float = 0.0,
+        step_cache: StepCache | None = None,
         guided_share: float = 1.0,
         relation_guidance: float = 0.0,
     ) -> Generator[Step]:
@@ -190,8 +190,8 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         the paper; 0 is the published sampler. Whoever stops asking for steps ends the run. `start`: the state of an
         earlier run with the same arguments; only the steps after it are taken.
 
-        Drafts: with `step_cache` above 0 a pass whose first block changes its stream by less than that share takes what
-        the other blocks did from the step before; guidance is at work in the first `guided_share` of the steps only.
+        Drafts: a `step_cache` takes over from the step before what need not be worked out again; guidance is at work in
+        the first `guided_share` of the steps only.
         """
         device = self._execution_device
         dtype = self._compute_dtype()
@@ -215,19 +215,21 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         if start is not None:
             self.scheduler.go_on(done, start.memory.to(device, torch.float32))
         guided_steps = math.ceil(guided_share * num_inference_steps)
-        if step_cache:
-            self.transformer.enable_cache(FirstBlockCacheConfig(threshold=step_cache))
+        around = (
+            nullcontext(self.transformer.cache_context)
+            if step_cache is None
+            else step_cache.around(self.transformer, num_inference_steps, done)
+        )
         try:
-            for step, timestep in enumerate(self.scheduler.timesteps[done:], done):
-                taken = passes if step < guided_steps else passes[:1]
-                velocity = self._velocity(latents, timestep[None], taken, arguments)
-                clean = latents - self.scheduler.sigmas[step].to(device) * velocity
-                latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
-                yield Step(step, latents, clean, SamplerState(step + 1, latents, self.scheduler.memory))
-        finally:
             # Step caches and offload hooks must not carry a run, least of all one broken off, into the next.
-            if step_cache:
-                self.transformer.disable_cache()
+            with around as branch:
+                for step, timestep in enumerate(self.scheduler.timesteps[done:], done):
+                    taken = passes if step < guided_steps else passes[:1]
+                    velocity = self._velocity(latents, timestep[None], taken, arguments, branch)
+                    clean = latents - self.scheduler.sigmas[step].to(device) * velocity
+                    latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+                    yield Step(step, latents, clean, SamplerState(step + 1, latents, self.scheduler.memory))
+        finally:
             self.maybe_free_model_hooks()
 
     def denoise(
@@ -248,11 +250,15 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         timestep: torch.Tensor,
         passes: list[_Pass],
         arguments: dict[str, Any],
+        branch: Branch,
     ) -> torch.Tensor:
-        """The velocity of one step, float32: that of the first pass, led away from the others by their weights."""
+        """The velocity of one step, float32: that of the first pass, led away from the others by their weights.
+
+        Each pass is made within the `branch` of its name.
+        """
         velocities: list[torch.Tensor] = []
         for one in passes:
-            with self.transformer.cache_context(one.name):
+            with branch(one.name):
                 velocity = self.transformer(
                     latents.to(one.context.dtype), timestep, one.context, relations=one.relations, **arguments
                 )[0]

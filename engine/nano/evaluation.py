@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
+from engine.model.step_cache import StepCache
 from engine.nano.belongings import DISTRACTORS as STRANGE_THINGS
 from engine.nano.belongings import Belongings, score_belongings
 from engine.nano.dataset import tokenise
@@ -32,6 +33,7 @@ from engine.nano.vae_training import TRAINING_SEEDS
 from engine.nano.world.parts import Person, draw_person, people_differ
 from engine.nano.world.prompt import write_prompt
 from engine.nano.world.scene import HEIGHT, WIDTH, Structure, WorldScene, draw_scene, model_references, render_clip
+from engine.pictures import prepare_reference, resized
 
 SUBJECTS = (1, 2, 3)
 DISTRACTORS = 6
@@ -42,7 +44,11 @@ LOOKED_AT = (0.25, 0.5, 0.75)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How clips are made for the measurement; unless `grouped`, every reference stands alone; with `photographs` the
-    reference pictures look photographed, with `wordy` the prompts are long and full of strange words."""
+    reference pictures look photographed, with `wordy` the prompts are long and full of strange words.
+
+    Drafts: `step_cache` and `guided_share` as the pipeline has them; clips of another `width` and `height` than nano's
+    own are judged at nano's.
+    """
 
     num_frames: int = 25
     num_inference_steps: int = 20
@@ -54,6 +60,10 @@ class Sampling:
     grouped: bool = True
     photographs: bool = False
     wordy: bool = False
+    width: int = WIDTH
+    height: int = HEIGHT
+    step_cache: StepCache | None = None
+    guided_share: float = 1.0
 
     @classmethod
     def of_card(cls, folder: Path) -> Sampling:
@@ -121,10 +131,12 @@ def conditioning_of(pipeline: LumosXPipeline, scene: WorldScene, sampling: Sampl
     prompt = write_prompt(scene, np.random.default_rng([scene.seed, 41]), wordy=sampling.wordy)
     tokenizer = cast(PreTrainedTokenizerFast, pipeline.tokenizer)
     _, _, masks = tokenise(prompt, tokenizer, everywhere=False, num_tokens=int(pipeline.config["text_tokens"]))
+    pictures = model_references(scene, photographs=sampling.photographs)
+    pictures = np.stack([prepare_reference(picture, sampling.width, sampling.height) for picture in pictures])
     return Conditioning(
         context=pipeline.encode_prompt(prompt.text),
         negative_context=pipeline.encode_prompt(sampling.negative_prompt),
-        reference_latents=pipeline.encode_references(model_references(scene, photographs=sampling.photographs)),
+        reference_latents=pipeline.encode_references(pictures),
         groups=scene.structure.groups if sampling.grouped else (),
         text_masks=masks,
     )
@@ -133,17 +145,19 @@ def conditioning_of(pipeline: LumosXPipeline, scene: WorldScene, sampling: Sampl
 def make_clips(
     pipeline: LumosXPipeline, scene: WorldScene, sampling: Sampling, seeds: tuple[int, ...]
 ) -> list[np.ndarray]:
-    """Clips `[F, H, W, 3]` uint8 of a drawn scene, one per seed."""
+    """Clips `[F, H, W, 3]` uint8 of a drawn scene at nano's own size, one per seed."""
     latents = pipeline.denoise(
-        draw_noise(pipeline.latent_shape(WIDTH, HEIGHT, sampling.num_frames), seeds),
+        draw_noise(pipeline.latent_shape(sampling.width, sampling.height, sampling.num_frames), seeds),
         conditioning_of(pipeline, scene, sampling),
         num_inference_steps=sampling.num_inference_steps,
         guidance_scale=sampling.guidance_scale,
         relation_guidance=sampling.relation_guidance,
         shift=sampling.shift,
         relations=sampling.relations,
+        step_cache=sampling.step_cache,
+        guided_share=sampling.guided_share,
     )
-    return [np.stack(list(pipeline.frames(row[None]))) for row in latents]
+    return [resized(np.stack(list(pipeline.frames(row[None]))), WIDTH, HEIGHT) for row in latents]
 
 
 def evaluate(
@@ -184,13 +198,13 @@ def measure_binding(
 
     Beside each accuracy stands the level of pure chance. True clips do not quite reach 1 where people hide one another.
     """
-    scores: list[Score] = []
+    scores = score_scenes(pipeline, scenes, seed, sampling, num_subjects)
     ceiling: list[float] = []
     fidelities: list[float] = []
+    native = dataclasses.replace(sampling, width=WIDTH, height=HEIGHT)
     for number in range(scenes):
         scene = evaluation_scene(seed, number, num_subjects)
-        scores.append(score_clip(make_clips(pipeline, scene, sampling, (number,))[0], scene))
-        conditioning = conditioning_of(pipeline, scene, sampling)
+        conditioning = conditioning_of(pipeline, scene, native)
         true = render_clip(scene, sampling.num_frames)
         ceiling.append(score_clip(true, scene).binding)
         fidelities.append(fidelity(pipeline, true, conditioning, sampling.relations, number))
@@ -204,6 +218,14 @@ def measure_binding(
             "fidelity_db": np.mean(fidelities),
         }
     )
+
+
+def score_scenes(
+    pipeline: LumosXPipeline, scenes: int, seed: int, sampling: Sampling, num_subjects: int
+) -> list[Score]:
+    """How every one of `scenes` scenes is judged, with its number as the seed of its noise."""
+    drawn = [evaluation_scene(seed, number, num_subjects) for number in range(scenes)]
+    return [score_clip(make_clips(pipeline, scene, sampling, (n,))[0], scene) for n, scene in enumerate(drawn)]
 
 
 def measure_further(

@@ -16,6 +16,7 @@ from engine.model.preview import FILE_NAME
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.nano.tokenizer import TEXT_TOKENS
+from engine.weights.installed import MAGNITUDES_NAME
 
 DEFAULTS: dict[str, object] = {
     "width": 128,
@@ -61,11 +62,11 @@ def _forget_origin(config: Path) -> None:
 
 def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write `card.json`: `facts`, the default settings and the digest of every file of the model folder but
-    the map of previews, which no clip depends on."""
+    the map of previews, which no clip depends on, and the figures of a step cache, which name these very digests."""
     files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("card.json", "README.md", FILE_NAME)
+        if path.is_file() and path.name not in ("card.json", "README.md", FILE_NAME, MAGNITUDES_NAME)
     }
     _write(folder, {**facts, "defaults": DEFAULTS, "files": files})
 

@@ -22,6 +22,8 @@ from engine.weights.files import FileRecord, explained, readable_size, state_of
 from engine.weights.records import CONVERSION_NAME, DOWNLOAD_NAME, read_conversion
 
 CARD_NAME = "card.json"
+MAGNITUDES_NAME = "magnitudes.json"
+"""What `weights calibrate` measured of a model, kept with it; no clip but a draft depends on it."""
 MODEL_ENTRIES = ("transformer", "text_encoder", "vae", "tokenizer", "scheduler", "model_index.json")
 _NANO_REPAIR = "restore the folder assets/nano from the project"
 _LUMOSX_REPAIR = (
@@ -185,7 +187,7 @@ def _foreign(folder: Path, wanted: CatalogueEntry) -> Path | None:
         )
     if not (folder / CONVERSION_NAME).is_file():
         return folder
-    ours = (*MODEL_ENTRIES, CONVERSION_NAME)
+    ours = (*MODEL_ENTRIES, CONVERSION_NAME, MAGNITUDES_NAME)
     return next(
         (path for path in sorted(folder.iterdir()) if path.name not in ours and path.suffix != ".partial"), None
     )

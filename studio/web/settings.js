@@ -17,7 +17,22 @@ function settingsPart(engines) {
   const count = field(say("settings_how_many"), h("select", {}, numbers.map((title, place) => h("option", { value: String(place + 1) }, title))));
   let lastSeed = ""; // of the render asked for last: ticking the box keeps what is on show
   const keepRow = h("label", { class: "check wide" }, keep, say("settings_keep_seed"));
-  const fields = { engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField, count };
+  const caches = { none: say("settings_cache_none"), "first-block": say("settings_cache_first"), magnitude: say("settings_cache_magnitude") };
+  const usual = { "first-block": "0.05", magnitude: "0.06" }; // a draft that can hardly be told from the full render
+  const cache = field(
+    say("settings_cache"),
+    h("select", { onchange: cacheChosen }, Object.entries(caches).map(([value, title]) => h("option", { value }, title))),
+    "wide",
+  );
+  const share = field(say("settings_cache_share"), h("input", { type: "number", min: 0.01, max: 1, step: 0.01, inputMode: "decimal" }));
+  const drafts = h(
+    "details",
+    { class: "wide drafts" },
+    h("summary", {}, say("settings_drafts")),
+    h("p", { class: "quiet" }, say("settings_drafts_about")),
+    cache.node, share.node,
+  );
+  const fields = { step_cache_kind: cache, step_cache: share, engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField, count };
 
   function seedKind() {
     seed.disabled = !keep.checked;
@@ -26,6 +41,12 @@ function settingsPart(engines) {
       lastSeed = seed.value || lastSeed;
       seed.value = ""; // what stands there instead: new each time
     }
+  }
+
+  function cacheChosen() {
+    share.node.hidden = cache.control.value === "none";
+    share.control.value = usual[cache.control.value] || "";
+    silence();
   }
 
   function offer(select, list, chosen) {
@@ -44,6 +65,12 @@ function settingsPart(engines) {
     offer(size.control, info.sizes, `${values.width}x${values.height}`);
     offer(frames.control, info.frames, String(values.num_frames));
     steps.control.value = String(values.num_inference_steps);
+    cache.control.value = values.step_cache ? values.step_cache_kind : "none";
+    cacheChosen();
+    if (values.step_cache) {
+      share.control.value = String(values.step_cache);
+      drafts.open = true;
+    }
     note.textContent = info.note;
     silence();
   }
@@ -68,9 +95,10 @@ function settingsPart(engines) {
     node: h(
       "div",
       { class: "settings", role: "group", "aria-label": say("settings_title") },
-      engine.node, note, size.node, frames.node, steps.node, count.node, seedField.node, keepRow,
+      engine.node, note, size.node, frames.node, steps.node, count.node, seedField.node, keepRow, drafts,
     ),
     read() {
+      const kind = cache.control.value;
       const [width, height] = size.control.value.split("x").map(Number);
       return {
         engine: engine.control.value,
@@ -78,6 +106,8 @@ function settingsPart(engines) {
         height,
         num_frames: Number(frames.control.value),
         num_inference_steps: steps.control.value === "" ? null : Number(steps.control.value),
+        step_cache: kind === "none" ? 0 : share.control.value === "" ? null : Number(share.control.value),
+        step_cache_kind: kind === "none" ? "first-block" : kind,
         seed: keep.checked && seed.value !== "" ? seed.value : null, // as text: numbers here cannot hold every seed
       };
     },
@@ -112,6 +142,7 @@ function settingsPart(engines) {
       silence();
       if (!text) return true;
       if (!(name in fields)) return false;
+      drafts.open = drafts.open || name.startsWith("step_cache");
       fields[name].say(text);
       fields[name].control.focus();
       return true;

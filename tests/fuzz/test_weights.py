@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -14,12 +15,14 @@ import torch
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+from engine.engines import resolve_settings
 from engine.parity.folder import read_json, read_tensors
 from engine.parity.runner import run_folder
 from engine.weights.bundle import Bundle, text_encoder_config, vae_config
 from engine.weights.checkpoints import open_checkpoint
 from engine.weights.download import _is_recorded
 from engine.weights.installed import locate, status, verify, weights_digest
+from engine.weights.magnitudes import magnitudes_for
 from engine.weights.original import network_config_from_original
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.harness import Target
@@ -131,6 +134,15 @@ def read_installed(name: str, engine: str, data: bytes, folder: Path) -> None:
     verify(engine)
 
 
+def read_figures(data: bytes, folder: Path) -> None:
+    """What a step cache has to know of the model in a folder, read before a render."""
+    path = folder / "models" / "nano"
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "card.json").write_text(json.dumps(CARD), encoding="utf-8")
+    (path / "magnitudes.json").write_bytes(data)
+    magnitudes_for(resolve_settings("nano", step_cache=0.1, step_cache_kind="magnitude"))
+
+
 def read_download(data: bytes, folder: Path) -> None:
     (folder / "download.json").write_bytes(data)
     assert _is_recorded(folder) in (True, False)
@@ -165,6 +177,10 @@ RECORD = {
 }
 DOWNLOAD = {"complete": True, "files": {"vae.pth": {"size_bytes": 3, "mtime_ns": 1, "digest": "0" * 64}}}
 CARD = {"files": {"vae/config.json": "0" * 64}}
+FIGURES = {
+    "weights": hashlib.sha256(f"vae/config.json {'0' * 64}\n".encode()).hexdigest(),
+    "runs": [{"cond": [1.0, 0.9], "uncond": [1.0, 0.8], "unrelated": [1.0, 0.7]}],
+}
 
 
 def encoded(content: object) -> list[bytes]:
@@ -195,6 +211,7 @@ def test_distributed_pieces(fuzz: Fuzz, tmp_path: Path) -> None:
         ("network config", read_network_config, NETWORK_CONFIG),
         ("conversion record", partial(read_installed, "conversion.json", "lumosx"), RECORD),
         ("card of a model", partial(read_installed, "card.json", "nano"), CARD),
+        ("figures of a step cache", read_figures, FIGURES),
         ("download record", read_download, DOWNLOAD),
         ("recorded JSON", read_case, RECORD),
         ("recorded cases", run_cases, {"caption": "a man", "phrases": ["man"], "groups": [[1, 2]], "width": 64}),

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.bench import speed
-from engine.bench.speed import STAGES, measure_speed, psnr_db, stage_seconds, variants_of
+from engine.bench.speed import STAGES, measure_speed, psnr_db, report, stage_seconds, variants_of
 from engine.cli.commands import bench
 from engine.cli.parser import parse
 from engine.engines import resolve_settings
 from engine.errors import InputError
+from engine.model.pipeline import LumosXPipeline
+from engine.model.step_cache import FirstBlockCache, MagnitudeCache
+from engine.nano.evaluation import Sampling, Score
 from engine.pictures import PictureStore
 from engine.runtime import Engine
 from engine.sample_folder import write_sample_folder
+from engine.weights.magnitudes import Magnitudes, keep_magnitudes
 from tests.unit.tiny_pipeline import FRAMES, HEIGHT, WIDTH
-from tests.unit.tiny_studio import tiny_request, tiny_scene, tiny_settings
+from tests.unit.tiny_studio import tiny_request, tiny_scene, tiny_settings, use_assets
 
 SMALL = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES, "num_inference_steps": 4}
 
@@ -29,7 +34,7 @@ def tiny(tiny_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """The tiny model as the built-in one and one preset, whose scene it can render."""
     store = PictureStore(tmp_path / "given")
     write_sample_folder(tiny_scene(store), store, tmp_path / "presets" / "pair", settings=tiny_settings())
-    monkeypatch.setattr(speed, "builtin_presets_dir", lambda: tmp_path / "presets")
+    monkeypatch.setattr("engine.sources.builtin_presets_dir", lambda: tmp_path / "presets")
 
 
 def test_every_variant_has_its_figures_and_only_drafts_differ_from_the_full_render() -> None:
@@ -39,22 +44,27 @@ def test_every_variant_has_its_figures_and_only_drafts_differ_from_the_full_rend
     assert list(rows) == [
         "first",
         "again",
-        "with guidance 1.5",
+        "guidance 1.5",
+        "guidance 1.5, half",
         "2 steps",
         "1 steps",
-        "step cache 0.05",
-        "step cache 0.1",
+        "first-block 0.05",
+        "first-block 0.1",
     ]
+    (left_out,) = [text for text in said if text.startswith("Left out")]
+    assert "weights calibrate nano" in left_out
     assert rows["first"].psnr_db is None
     assert rows["again"].psnr_db is None
     assert rows["2 steps"].psnr_db is not None
-    assert rows["with guidance 1.5"].psnr_db is not None
-    assert [row.steps for row in figures] == [4, 4, 4, 2, 1, 4, 4]
+    assert rows["guidance 1.5"].psnr_db is not None
+    assert rows["guidance 1.5, half"].against == "guidance 1.5"
+    assert rows["guidance 1.5, half"].psnr_db is not None
+    assert {row.binding for row in figures} == {None}
+    assert [row.steps for row in figures] == [4, 4, 4, 4, 2, 1, 4, 4]
     for row in figures:
         assert (row.repeats, row.width, row.height, row.frames) == (2, WIDTH, HEIGHT, FRAMES)
         assert row.step_s == pytest.approx(row.stages_s["denoise"] / row.steps)
-    # A fresh engine loads; one that has rendered does not, and its words and pictures were kept.
-    assert rows["first"].stages_s["load"] > rows["again"].stages_s["load"]
+    # The words of one that has rendered were kept.
     assert rows["first"].stages_s["prompt"] > rows["again"].stages_s["prompt"]
     assert "Nano, the built-in preview model, first: warming up" in said
     assert "Nano, the built-in preview model, 2 steps: round 2 of 2" in said
@@ -75,13 +85,75 @@ def test_drafts_have_fewer_steps_and_guidance_is_turned_round() -> None:
         "first",
         "again",
         "without guidance",
+        "guidance in half",
         "25 steps",
         "12 steps",
-        "step cache 0.05",
-        "step cache 0.1",
-        "guidance in half",
+        "half canvas",
+        "first-block 0.05",
+        "first-block 0.1",
+        "magnitude 0.06",
+        "magnitude 0.12",
     ]
-    assert [variant.name for variant in variants_of(tiny_settings(num_inference_steps=1))][2:3] == ["with guidance 1.5"]
+    one_step = variants_of(tiny_settings(num_inference_steps=1), magnitudes=False)
+    assert [variant.name for variant in one_step][2:] == [
+        "guidance 1.5",
+        "guidance 1.5, half",
+        "first-block 0.05",
+        "first-block 0.1",
+    ]
+
+
+def test_half_a_canvas_is_measured_where_it_is_a_legal_size() -> None:
+    halves = {
+        (width, height): [
+            (one.settings["width"], one.settings["height"])
+            for one in variants_of(resolve_settings("nano", width=width, height=height))
+            if one.name == "half canvas"
+        ]
+        for width, height in ((128, 96), (832, 480), (416, 240), (16, 16))
+    }
+    assert halves == {(128, 96): [(64, 48)], (832, 480): [(416, 240)], (416, 240): [], (16, 16): []}
+
+
+def test_who_wears_what_is_measured_with_the_settings_of_every_draft(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(assets, tmp_path / "assets")
+    use_assets(monkeypatch, tmp_path / "assets")
+    keep_magnitudes("nano", Magnitudes(cond=(1.0,) * 4, uncond=(1.0,) * 4, unrelated=(1.0,) * 4))
+    asked: list[Sampling] = []
+
+    def judged(_: LumosXPipeline, scenes: int, seed: int, sampling: Sampling, num_subjects: int) -> list[Score]:
+        assert (scenes, seed, num_subjects) == (3, 1, 2)
+        asked.append(sampling)
+        return [Score(binding=share, face=0.0) for share in (1.0, 0.5, len(asked) / 10)]
+
+    monkeypatch.setattr("engine.nano.evaluation.score_scenes", judged)
+    figures = measure_speed("nano", repeats=1, scenes=3, settings={**SMALL, "width": 64, "height": 32})
+    rows = {row.variant: row for row in figures}
+    assert rows["first"].binding == rows["again"].binding == round(1.6 / 3, 4)
+    assert [round(row.binding * 30 - 15) for row in figures[1:] if row.binding is not None] == list(range(1, 11))
+    sampled = dict(zip([row.variant for row in figures[1:]], asked, strict=True))
+    full = sampled["again"]
+    assert (full.width, full.height, full.num_frames, full.num_inference_steps) == (64, 32, FRAMES, 4)
+    assert (full.step_cache, full.guided_share, full.guidance_scale) == (None, 1.0, 1.0)
+    assert sampled["1 steps"].num_inference_steps == 1
+    assert (sampled["half canvas"].width, sampled["half canvas"].height) == (32, 16)
+    assert (sampled["guidance 1.5, half"].guidance_scale, sampled["guidance 1.5, half"].guided_share) == (1.5, 0.5)
+    assert sampled["first-block 0.1"].step_cache == FirstBlockCache(0.1)
+    magnitude = sampled["magnitude 0.12"].step_cache
+    assert isinstance(magnitude, MagnitudeCache)
+    assert magnitude.threshold == 0.12
+    assert rows["half canvas"].psnr_db is not None  # its frames were enlarged
+    lines = report(figures).splitlines()
+    assert "3 scenes of 2 people, chance 0.50" in lines[0]
+    assert lines[1].endswith("binding")
+    assert json.loads(lines[-1])["speed"][1]["binding"] == rows["again"].binding
+
+
+def test_who_wears_what_is_measured_of_the_built_in_model_only() -> None:
+    with pytest.raises(InputError, match="leave out --scenes for lumosx"):
+        measure_speed("lumosx", scenes=1)
 
 
 def test_psnr_is_that_of_the_textbook() -> None:
@@ -105,6 +177,7 @@ def test_the_command_ends_in_one_json_line(monkeypatch: pytest.MonkeyPatch, caps
     lines = output.out.splitlines()
     rows = json.loads(lines[-1])["speed"]
     assert [row["variant"] for row in rows][:2] == ["first", "again"]
-    assert len(lines) == 2 + len(rows) + 1
+    assert len(lines) == 2 + len(rows) + 1 + 1
+    assert lines[-2] == "“guidance 1.5, half” is held against “guidance 1.5”."
     assert "the same" in lines[3]
     assert "round 1 of 1" in output.err

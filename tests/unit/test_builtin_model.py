@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,17 @@ from PIL import Image
 from engine.cancel import CancelToken
 from engine.engines import engine_info, resolve_settings
 from engine.events import Finished
-from engine.nano.evaluation import bound_share
+from engine.model.step_cache import MagnitudeCache
+from engine.nano.evaluation import (
+    Sampling,
+    bound_share,
+    evaluation_scene,
+    load_pipeline,
+    make_clips,
+    measure_binding,
+    score_clip,
+    score_scenes,
+)
 from engine.nano.presets import PRESETS, PresetScene, write_presets
 from engine.nano.recognition import face_template, garment_template
 from engine.paths import builtin_presets_dir
@@ -105,3 +116,24 @@ def test_a_long_description_is_read_to_its_end(guidance_scale: int, store: Pictu
     ]
     assert clips[0].shape == (5, 96, 128, 3)
     assert not np.array_equal(clips[0], clips[1])
+
+
+def test_drafts_are_judged_as_clips_of_its_own_size() -> None:
+    pipeline = load_pipeline(locate("nano"))
+    scene = evaluation_scene(1, 0, 2)
+    full = Sampling(num_frames=5, num_inference_steps=4)
+    always = MagnitudeCache(threshold=1.0, cond=[1.0], uncond=[1.0], unrelated=[1.0])
+    worked: list[int] = []
+    blocks: Any = pipeline.transformer.blocks
+    blocks[-1].ffn.register_forward_hook(lambda *_: worked.append(1))
+    clips = [
+        make_clips(pipeline, scene, sampling, (3,))[0]
+        for sampling in (full, replace(full, width=64, height=48), replace(full, step_cache=always))
+    ]
+    assert len(worked) == 4 + 4 + 1
+    assert {clip.shape for clip in clips} == {(5, 96, 128, 3)}
+    assert not np.array_equal(clips[0], clips[2])
+    for sampling in (full, replace(full, width=64, height=48)):
+        row = measure_binding(pipeline, 1, 1, sampling, 2)
+        assert 0 <= row["binding_accuracy"] <= 1
+    assert score_scenes(pipeline, 1, 1, full, 2) == [score_clip(make_clips(pipeline, scene, full, (0,))[0], scene)]

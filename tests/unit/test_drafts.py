@@ -16,6 +16,7 @@ from engine.errors import InputError
 from engine.events import Event, Finished, Progress
 from engine.memory.profiles import work_of
 from engine.model.transformer import LumosXTransformer3DModel
+from engine.paths import pace_file
 from engine.pictures import PictureStore
 from engine.request import RenderSettings
 from engine.runtime import Engine
@@ -90,6 +91,7 @@ def test_guidance_in_part_of_the_steps_takes_so_many_passes_less(
 def test_a_draft_with_a_cache_begins_anew_and_its_seeds_are_painted_one_by_one(
     tiny_model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LUMOSX_HOME", str(tmp_path / "home"))
     store, engine = PictureStore(tmp_path / "pictures"), Engine()
     request = tiny_request(store, num_inference_steps=STEPS, step_cache=0.5)
     saved = tmp_path / "saved.safetensors"
@@ -99,6 +101,10 @@ def test_a_draft_with_a_cache_begins_anew_and_its_seeds_are_painted_one_by_one(
     assert sum(isinstance(event, Finished) for event in events) == 2
     assert sum(isinstance(event, Progress) and event.stage == "load" for event in events) == 2
     assert not saved.exists()
+    # Steps that were not worked out whole say nothing of the next render's time.
+    assert not pace_file().exists()
+    list(engine.render(tiny_request(store, num_inference_steps=STEPS), store, CancelToken(), tmp_path / "full.mp4"))
+    assert pace_file().exists()
 
 
 def test_a_draft_is_called_a_draft() -> None:

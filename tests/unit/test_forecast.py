@@ -185,6 +185,9 @@ def test_the_page_is_told_before_the_click(monkeypatch: pytest.MonkeyPatch) -> N
     assert "not known yet" in answer["text"]
     assert "GB of memory at most" in answer["text"]
     assert answer["details"]
+    assert "A draft" not in answer["text"]
+    draft = studio_forecast.answer_forecast({"settings": settings(step_cache=0.1), "references": 4})["text"]
+    assert draft == f"{answer['text']} A draft: steps that change less than 0.1 are taken over."
     PaceBook(pace_file()).note("nano", "cpu", Way(), PACE)
     assert "It takes about 1 s" in studio_forecast.answer_forecast({"settings": settings(), "references": 4})["text"]
     monkeypatch.setattr(studio_forecast, "free_here", lambda: (Budget(ram_bytes=GB // 4), "cpu"))

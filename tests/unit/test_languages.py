@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.engines import engine_info, engine_names
+from engine.engines import draft_of, engine_info, engine_names, resolve_settings
 from engine.errors import SceneError
 from engine.events import STAGES
 from engine.memory.forecast import time_in_words
@@ -366,6 +366,17 @@ def test_a_forecast_is_heard() -> None:
     )
     plans = [text for budget in budgets for text in in_words(plan_for(big, 4, budget))]
     assert _all_chinese([*seconds, *plans]) == []
+
+
+def test_what_makes_a_draft_is_heard() -> None:
+    settings = {"num_inference_steps": 9, "step_cache": 0.1, "guided_share": 0.5}
+    parts = [
+        part
+        for kind in ("first-block", "magnitude")
+        for part in draft_of(resolve_settings("lumosx", step_cache_kind=kind, **settings))
+    ]
+    assert len(set(parts)) == 4
+    assert _all_chinese(parts) == []
 
 
 def test_problems_of_a_scene_are_heard_and_labels_stay() -> None:

@@ -264,3 +264,33 @@ def test_a_cut_out_goes_into_the_scene(stand: _Stand, scene: dict[str, Any]) -> 
     assert f"mask={kept}" in answer["owners"][0]["references"][1]["picture"]
     assert "error" in cut("0" * 64)
     assert "cut_open" not in stand.desk._answers  # what cuts is given to the desk, not made by it
+
+
+def test_a_draft_is_rendered_as_chosen_and_called_one(stand: _Stand, scene: dict[str, Any]) -> None:
+    draft = {"step_cache": 0.1, "step_cache_kind": "magnitude"}
+    answer = stand.ask(do="render", scene=scene, prompt=WORDS, title="T", settings=stand.settings(**draft))
+    assert "error" not in answer
+    stand.wait()
+    (job,) = stand.queue.jobs()
+    assert (job.request.settings.step_cache, job.request.settings.step_cache_kind) == (0.1, "magnitude")
+    (shown,) = stand.ask(do="look", version=-1)["jobs"]
+    assert shown["clip"]["draft"] == ["steps are taken over until they are off by 0.1"]
+    assert (shown["clip"]["step_cache"], shown["clip"]["step_cache_kind"]) == (0.1, "magnitude")
+
+
+def test_a_draft_that_lacks_its_figures_is_told_beside_its_control(
+    stand: _Stand, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.weights.magnitudes.MAGNITUDES_NAME", "not-there.json")
+    for language, words in (
+        ("en", "have not been measured yet: run `python3"),
+        ("zh", "的幅度尚未测量：请运行 `python3"),
+    ):
+        answer = stand.ask(
+            do="render", scene=scene, prompt=WORDS, title="T", language=language,
+            settings=stand.settings(step_cache=0.1, step_cache_kind="magnitude"),
+        )  # fmt: skip
+        assert answer["field"] == "step_cache_kind"
+        assert words in answer["error"]
+        assert "weights calibrate nano" in answer["error"]
+    assert stand.queue.jobs() == ()

@@ -125,6 +125,14 @@ def test_an_open_seed_is_drawn_anew_and_a_kept_one_is_kept() -> None:
         ({"seed": "9" * 30}, "seed"),
         ({"seed": "9" * 6000}, "seed"),
         ({"engine": 3}, "engine"),
+        ({"step_cache": None}, "step_cache"),
+        ({"step_cache": "0.1"}, "step_cache"),
+        ({"step_cache": True}, "step_cache"),
+        ({"step_cache": 1.5}, "step_cache"),
+        ({"step_cache": float("nan")}, "step_cache"),
+        ({"step_cache_kind": "third"}, "step_cache_kind"),
+        ({"step_cache_kind": 3}, "step_cache_kind"),
+        ({"step_cache_kind": ["magnitude"]}, "step_cache_kind"),
     ],
 )
 def test_a_bad_setting_names_its_control(changes: dict[str, object], field: str) -> None:
@@ -132,6 +140,13 @@ def test_a_bad_setting_names_its_control(changes: dict[str, object], field: str)
         settings_from(_chosen(**changes))
     assert caught.value.field == field
     assert str(caught.value).endswith(".")
+
+
+def test_a_draft_is_asked_for_and_nothing_said_means_none() -> None:
+    left_open = settings_from(_chosen())
+    assert (left_open.step_cache, left_open.step_cache_kind) == (0.0, "first-block")
+    asked = settings_from(_chosen(step_cache=1, step_cache_kind="magnitude"))
+    assert (asked.step_cache, asked.step_cache_kind) == (1.0, "magnitude")
 
 
 def test_an_unknown_engine_is_a_sentence() -> None:

@@ -210,6 +210,7 @@ def test_removing(lumosx: Path, home: Path) -> None:
     downloads = home / "models" / "downloads" / "lumosx"
     downloads.mkdir(parents=True)
     (downloads / "vae.pth").write_bytes(bytes(500))
+    (weights.model_folder("lumosx") / "magnitudes.json").write_text("{}")  # what `weights calibrate` leaves there
     assert weights.remove("lumosx") > 1900
     assert not lumosx.exists()
     assert not downloads.exists()

@@ -31,7 +31,7 @@ def _network(args: argparse.Namespace) -> str:
 def _speed(args: argparse.Namespace) -> str:
     from engine.bench.speed import measure_speed, report
 
-    return report(measure_speed(args.engine or DEFAULT_ENGINE, repeats=args.repeats, state=_say))
+    return report(measure_speed(args.engine or DEFAULT_ENGINE, repeats=args.repeats, scenes=args.scenes, state=_say))
 
 
 def _gpu(args: argparse.Namespace) -> str:

@@ -64,6 +64,7 @@ def settings_of(args: argparse.Namespace, source: Source) -> RenderSettings:
         "guidance_scale": args.guidance,
         "binding_strength": args.strength,
         "step_cache": args.step_cache,
+        "step_cache_kind": args.step_cache_kind,
         "guided_share": args.guided_share,
         "relation_guidance": args.relation_guidance,
         "seed": args.seed,

@@ -1,4 +1,4 @@
-"""`weights list|download|convert|verify|repair|remove`: the model files."""
+"""`weights list|download|convert|verify|repair|calibrate|remove`: the model files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.events import Progress
+from engine.events import STAGES, Progress
 from engine.paths import models_dir
 from engine.weights.catalogue import CatalogueEntry, entries, entry
 from engine.weights.files import readable_size
@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
         "convert": _convert,
         "verify": _verify,
         "repair": _repair,
+        "calibrate": _calibrate,
         "remove": _remove,
     }
     actions[args.action](args)
@@ -142,6 +143,32 @@ def _verify(args: argparse.Namespace) -> None:
 
 def _is_there(name: str) -> bool:
     return entry(name).builtin or model_folder(name).exists()
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    from engine.cancel import CancelToken
+    from engine.engines import resolve_settings
+    from engine.paths import pictures_dir
+    from engine.pictures import PictureStore
+    from engine.request import RenderRequest
+    from engine.runtime import Engine
+    from engine.sources import first_preset, load_source
+
+    store = PictureStore(pictures_dir())
+    width, height = args.size or (None, None)
+    settings = resolve_settings(
+        args.name or _PUBLISHED, width=width, height=height, num_frames=args.frames, num_inference_steps=args.steps
+    )
+    scene = load_source(args.scene or first_preset(), store).scene
+    events = Engine().calibrate(RenderRequest(scene=scene, settings=settings), store, CancelToken())
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            print(f"Measured in {settings.num_inference_steps} steps: {end.value}")
+            return
+        if isinstance(event, Progress) and event.num_steps:
+            print(f"{STAGES[event.stage]}, {event.step} of {event.num_steps}", file=sys.stderr, flush=True)
 
 
 def _remove(args: argparse.Namespace) -> None:
