@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine.engines import engine_info, engine_names
-from engine.errors import InputError, PictureError, UserError
+from engine.errors import InputError, PictureError, UserError, WeightsError
 from engine.pictures import PictureStore
 from engine.prompt_text import shortened
 from engine.request import RenderRequest
 from engine.sources import Source, load_source
+from engine.weights.loras import chosen_loras
 from studio import view
 from studio.clip_notes import ClipNotes
 from studio.draft import FieldError, edit_prompt, parse_scene, settings_from
@@ -187,6 +188,10 @@ class Desk:
         missing = self._missing_weights(settings.engine)
         if missing is not None:
             raise FieldError(missing, "engine")
+        try:
+            chosen_loras(settings)
+        except WeightsError as error:
+            raise FieldError(str(error), "loras") from error
         request = RenderRequest(scene=scene, settings=settings, allow_unbound=message.get("allow_unbound") is True)
         for reference in scene.references():
             if reference.image not in self._pictures:  # a page left open while the pictures were cleared away

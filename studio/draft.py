@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from engine.codec import from_json
 from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError
-from engine.request import RenderSettings
+from engine.request import LoraChoice, RenderSettings
 from engine.scene import MAX_PROMPT_CHARS, Scene
 from studio.languages import say
 from studio.places import splice
@@ -89,11 +89,30 @@ def settings_from(chosen: Mapping[str, Any]) -> RenderSettings:
         except InputError as error:
             raise FieldError(str(error), name) from error
         values[name] = value
+    for name in ("guidance_scale", "shift"):
+        try:
+            values[name] = getattr(resolve_settings(engine, **{name: chosen.get(name)}), name)
+        except InputError as error:
+            raise FieldError(str(error), name) from error
+    values["loras"] = _loras(engine, chosen.get("loras", []))
     values["seed"] = _seed(engine, chosen.get("seed"))
     try:
         return resolve_settings(engine, **values)
     except InputError as error:  # each is legal, together they are too much
         raise FieldError(str(error), "num_frames") from error
+
+
+def _loras(engine: str, chosen: object) -> tuple[LoraChoice, ...]:
+    """Return the LoRAs that a page names, each with its strength; whether they are there is for whoever renders."""
+    if not isinstance(chosen, list):
+        raise FieldError(say("old_page"), "loras")
+    listed = cast("list[Any]", chosen)
+    if any(isinstance(one, dict) and cast("dict[str, Any]", one).get("strength", 1) is None for one in listed):
+        raise FieldError(say("lora_no_strength"), "loras")
+    try:
+        return resolve_settings(engine, loras=listed).loras
+    except InputError as error:
+        raise FieldError(str(error), "loras") from error
 
 
 def _seed(engine: str, text: object) -> int:

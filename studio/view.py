@@ -17,6 +17,7 @@ from studio.findings import Finding, findings, too_many
 from studio.jobs import Job, JobState
 from studio.languages import heard, say, say_count
 from studio.library import PresetEntry
+from studio.loras_desk import lora_choices
 from studio.places import places
 
 Json = dict[str, Any]
@@ -245,6 +246,9 @@ def settings_view(settings: RenderSettings) -> Json:
         "height": settings.height,
         "num_frames": settings.num_frames,
         "num_inference_steps": settings.num_inference_steps,
+        "guidance_scale": settings.guidance_scale,
+        "shift": settings.shift,
+        "loras": to_json(settings.loras),
         "seed": str(settings.seed),
     }
 
@@ -269,6 +273,7 @@ def engine_view(info: EngineInfo, missing: str | None) -> Json:
         "sizes": [{"value": value, "title": title} for value, title in sizes.items()],
         "frames": [{"value": str(count), "title": _length(count, settings.fps)} for count in lengths],
         "defaults": settings_view(settings),
+        "loras": lora_choices(info.name),
     }
 
 

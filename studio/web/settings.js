@@ -15,9 +15,18 @@ function settingsPart(engines) {
   const seedField = field(say("settings_seed"), seed);
   const numbers = [1, 2, 3, 4, 5, 6, 7, 8].map((count) => sayCount("settings_count", count));
   const count = field(say("settings_how_many"), h("select", {}, numbers.map((title, place) => h("option", { value: String(place + 1) }, title))));
+  const guidance = field(say("settings_guidance"), h("input", { type: "number", min: 0, max: 30, step: "any", inputMode: "decimal" }));
+  const shift = field(say("settings_shift"), h("input", { type: "number", min: 0.1, max: 30, step: "any", inputMode: "decimal" }));
+  const loras = lorasPart();
+  const more = h(
+    "details",
+    { class: "more wide" },
+    h("summary", {}, say("settings_more")),
+    h("div", { class: "more-fields" }, guidance.node, shift.node, loras.node),
+  );
   let lastSeed = ""; // of the render asked for last: ticking the box keeps what is on show
   const keepRow = h("label", { class: "check wide" }, keep, say("settings_keep_seed"));
-  const fields = { engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField, count };
+  const fields = { engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, guidance_scale: guidance, shift, loras, seed: seedField, count };
 
   function seedKind() {
     seed.disabled = !keep.checked;
@@ -44,8 +53,17 @@ function settingsPart(engines) {
     offer(size.control, info.sizes, `${values.width}x${values.height}`);
     offer(frames.control, info.frames, String(values.num_frames));
     steps.control.value = String(values.num_inference_steps);
+    guidance.control.value = numberOf(values.guidance_scale, info.defaults.guidance_scale);
+    shift.control.value = numberOf(values.shift, info.defaults.shift);
+    loras.offer(info.loras, values.loras || []);
+    if (Number(guidance.control.value) !== info.defaults.guidance_scale || Number(shift.control.value) !== info.defaults.shift || loras.read().length) more.open = true;
     note.textContent = info.note;
     silence();
+  }
+
+  // what an older draft does not say is the engine's own
+  function numberOf(value, usual) {
+    return String(value === undefined || value === null ? usual : value);
   }
 
   function listEngines() {
@@ -68,7 +86,7 @@ function settingsPart(engines) {
     node: h(
       "div",
       { class: "settings", role: "group", "aria-label": say("settings_title") },
-      engine.node, note, size.node, frames.node, steps.node, count.node, seedField.node, keepRow,
+      engine.node, note, size.node, frames.node, steps.node, count.node, seedField.node, keepRow, more,
     ),
     read() {
       const [width, height] = size.control.value.split("x").map(Number);
@@ -78,6 +96,9 @@ function settingsPart(engines) {
         height,
         num_frames: Number(frames.control.value),
         num_inference_steps: steps.control.value === "" ? null : Number(steps.control.value),
+        guidance_scale: guidance.control.value === "" ? null : Number(guidance.control.value),
+        shift: shift.control.value === "" ? null : Number(shift.control.value),
+        loras: loras.read(),
         seed: keep.checked && seed.value !== "" ? seed.value : null, // as text: numbers here cannot hold every seed
       };
     },
@@ -99,6 +120,7 @@ function settingsPart(engines) {
     offerEngines(list) {
       engines = list;
       listEngines();
+      loras.offer(engines.find((one) => one.name === engine.control.value).loras, loras.read());
     },
     keepSeed(number) {
       keep.checked = number !== null && number !== undefined;
@@ -113,6 +135,7 @@ function settingsPart(engines) {
       if (!text) return true;
       if (!(name in fields)) return false;
       fields[name].say(text);
+      if (more.contains(fields[name].node)) more.open = true;
       fields[name].control.focus();
       return true;
     },

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from engine.weights.lora_file import Shapes
+from engine.paths import assets_dir
+from engine.weights.lora_file import Shapes, network_shapes
 from engine.weights.original import NETWORK
 from tests.unit.tiny_network import tiny_transformer
 
@@ -92,6 +93,19 @@ SPELLINGS: dict[str, Callable[[Products], dict[str, torch.Tensor]]] = {
 
 def write_lora(path: Path, found: Products | None = None, spelling: str = "diffusers") -> Path:
     return write(path, SPELLINGS[spelling](products() if found is None else found))
+
+
+def write_lora_for_nano(path: Path, seed: int = 0) -> Path:
+    """One for the built-in model as it is shipped: a small change of one matrix in each block."""
+    shapes = network_shapes(assets_dir() / "nano" / "transformer")
+    generator = torch.Generator().manual_seed(seed)
+    tensors: dict[str, torch.Tensor] = {}
+    for name, (wide, *narrow) in shapes.items():
+        if name.endswith("attn1.to_v.weight"):
+            target = f"diffusion_model.{original(name.removesuffix('.weight'))}"
+            tensors[f"{target}.lora_down.weight"] = torch.randn(2, *narrow, generator=generator)
+            tensors[f"{target}.lora_up.weight"] = torch.randn(wide, 2, generator=generator)
+    return write(path, tensors)
 
 
 def texts_of(**made: Any) -> dict[str, str]:
