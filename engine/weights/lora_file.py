@@ -77,20 +77,25 @@ class Lora:
     file: Safetensors
     parts: Mapping[str, tuple[_Product | _Plain, ...]]
 
-    def change(self, name: str) -> Iterator[torch.Tensor]:
-        """What is added to the parameter `name` at strength 1, float32 on the CPU, in its shape or one of as many
-        values. Raises `WeightsError` for a damaged file and for values that are no numbers."""
+    def add_to(self, total: torch.Tensor, name: str, strength: float) -> None:
+        """Add to `total`, float32 in the shape of the parameter `name`, what belongs there. Raises `WeightsError` for a
+        damaged file and for values that are no numbers."""
         for part in self.parts.get(name, ()):
             if isinstance(part, _Product):
                 down, up = (self._read(stored).flatten(1) for stored in (part.down, part.up))
-                value = (up @ down).mul_(self._scale(part))
+                scale = strength * self._scale(part)
+                # No sum can become larger; looking at all of them would take as long as adding them.
+                self._check_numbers(down.abs().amax() * up.abs().amax() * (down.shape[0] * scale))
+                total.view(up.shape[0], -1).addmm_(up, down, alpha=scale)
             else:
                 value = self._read(part.stored)
-                if part.like is not None:
-                    value = value * self._scale(part.like)
-            if not bool(value.isfinite().all()):
-                raise WeightsError(f"The LoRA “{self.title}” holds values that are no numbers: get the file anew.")
-            yield value
+                scale = strength if part.like is None else strength * self._scale(part.like)
+                self._check_numbers(value * scale)
+                total.add_(value, alpha=scale)
+
+    def _check_numbers(self, values: torch.Tensor) -> None:
+        if not bool(values.isfinite().all()):
+            raise WeightsError(f"The LoRA “{self.title}” holds values that are no numbers: get the file anew.")
 
     def _read(self, stored: str) -> torch.Tensor:
         return self.file.read(stored).float()
@@ -113,10 +118,9 @@ class LoraMerge:
         """The parameter `name` with everything added, summed in float32; `value` itself where nothing is."""
         if name not in self.names:
             return value
-        total = value.detach().to(torch.float32, copy=True)
+        total = value.detach().to(torch.float32, copy=True).contiguous()
         for lora, strength in self._loras:
-            for change in lora.change(name):
-                total.add_(change.reshape(total.shape), alpha=strength)
+            lora.add_to(total, name, strength)
         return total
 
     def into(self, network: torch.nn.Module) -> None:

@@ -21,7 +21,7 @@ function lorasPart() {
       // named by a clip or a draft, and not on this machine: it stays chosen until somebody decides
       chosen && !known && h("option", { value: chosen.digest }, say("lora_not_here", { name: chosen.name })),
     );
-    const strength = h("input", { type: "number", min: -4, max: 4, step: "any", inputMode: "decimal", "aria-label": say("lora_strength") });
+    const strength = h("input", { type: "number", min: -4, max: 4, step: "any", inputMode: "decimal", title: say("lora_strength"), "aria-label": say("lora_strength") });
     select.value = chosen ? chosen.digest : "";
     strength.value = chosen ? numberText(chosen.strength) : "1";
     strength.hidden = !chosen;

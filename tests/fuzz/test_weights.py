@@ -6,7 +6,6 @@ import io
 import json
 import pickle
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +104,9 @@ def read_lora(data: bytes, folder: Path) -> None:
     path.write_bytes(data)
     lora = open_lora(path, "style", TINY)
     for name in lora.parts:
-        for change in lora.change(name):
-            assert change.numel() == prod(TINY[name])
+        total = torch.zeros(TINY[name])
+        lora.add_to(total, name, 0.5)
+        assert bool(total.isfinite().all())
 
 
 def read_lora_record(data: bytes, folder: Path) -> None:
