@@ -108,7 +108,7 @@ def missing(choice: LoraChoice) -> str:
     """What to do about a LoRA that a request names and that is not here."""
     return (
         f"The LoRA “{choice.name}” is not on this machine: add its file under Models, or with `python3 launcher.py "
-        "weights add-lora FILE`, or render without it."
+        "weights add-lora FILE`, or render without it (`--no-lora`)."
     )
 
 

@@ -412,7 +412,7 @@ def test_settings_hold_them_and_older_ones_can_be_read() -> None:
 
 
 def test_one_that_is_not_here_or_not_for_this_engine_is_told(own: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"“style” is not on this machine: add its file .* or render without it"):
+    with pytest.raises(WeightsError, match=r"“style” is not on this machine: .* or render without it \(`--no-lora`\)"):
         chosen_loras(resolve_settings("nano", loras=(choice(),)))
     assert chosen_loras(resolve_settings("nano", loras=(choice(strength=0.0),))) == ()
     one = add_lora(write_lora(tmp_path / "a.safetensors"))

@@ -197,9 +197,7 @@ def _add_lora(args: argparse.Namespace) -> None:
             lambda done, total: display.show(Progress(stage="copy", step=done, num_steps=total, seconds_left=None)),
         )
     engines = " and ".join(entry(name).title for name in one.engines)
-    print(
-        f"Ready: {one.name}, for {engines}. Render with it: `render SCENE --lora “{one.name}”`, see `docs/weights.md`."
-    )
+    print(f'Ready: {one.name}, for {engines}. Render with it by --lora "{one.name}"; docs/weights.md says more.')
 
 
 def _remove_lora(args: argparse.Namespace) -> None:
