@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,9 +28,34 @@ SHIFT_RANGE = (0.1, 30.0)
 BINDING_RANGE = (0.0, 4.0)
 SHARE_RANGE = (0.0, 1.0)
 RELATION_GUIDANCE_RANGE = (0.0, 10.0)
+LORA_RANGE = (-4.0, 4.0)
+MAX_LORAS = 4
 SEED_RANGE = (0, 2**63 - 1)
 MAX_VOLUME = 1280 * 720 * 241
 """Largest width × height × num_frames in pixels: ten seconds of 720p at 24 fps; beyond it no engine here has a use."""
+
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_MAX_LORA_NAME = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraChoice:
+    """A LoRA of the user's and how strongly it is added, −4 to 4 (0: not at all).
+
+    `digest` is the sha256 of its file, by which alone it is found among the user's own; `name` is for people. Neither
+    is ever a path. Constructing one with a value out of range raises `InputError`.
+    """
+
+    name: str
+    digest: str
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        named = 0 < len(self.name) <= _MAX_LORA_NAME and self.name.isprintable()
+        if not named or not _DIGEST.fullmatch(self.digest):
+            raise InputError("A LoRA is named by its name and the sha256 of its file; choose it again from the list.")
+        _check_range("strength of a LoRA", self.strength, LORA_RANGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +74,10 @@ class RenderSettings:
     did over from the step before. step_cache_kind says what is held against that share: "first-block", the change that
     the first block makes; "magnitude", what the steps taken over are off by in all, as a calibration of these weights
     foretells. guided_share, 0–1: guidance in this part of the steps, from the first on; the others take one pass,
-    whatever the guidance. Constructing settings with a value out of range raises `InputError`.
+    whatever the guidance.
+
+    loras: at most four of the user's LoRAs, added to the network in this order. Constructing settings with a value out
+    of range raises `InputError`.
     """
 
     width: int
@@ -71,6 +100,7 @@ class RenderSettings:
     guided_share: float = field(default=1.0, metadata={LATER: True})
     relation_guidance: float = field(default=0.0, metadata={LATER: True})
     step_cache_kind: StepCacheKind = field(default="first-block", metadata={LATER: True})
+    loras: tuple[LoraChoice, ...] = field(default=(), metadata={LATER: True})
 
     @property
     def guided_steps(self) -> int:
@@ -96,6 +126,7 @@ class RenderSettings:
         _check_range("step cache", self.step_cache, SHARE_RANGE)
         _check_range("guided share", self.guided_share, SHARE_RANGE)
         _check_range("relation guidance", self.relation_guidance, RELATION_GUIDANCE_RANGE)
+        _check_loras(self.loras)
         if self.width * self.height * self.num_frames > MAX_VOLUME:
             frames = max(1, (MAX_VOLUME // (self.width * self.height) - 1) // 4 * 4 + 1)
             raise InputError(
@@ -175,6 +206,13 @@ def _check_frames(value: int) -> None:
             f"A clip cannot have {value} frames; the number has to be 1, 5, 9 and so on up to {high}, "
             f"the nearest is {nearest_frames(value)}."
         )
+
+
+def _check_loras(loras: tuple[LoraChoice, ...]) -> None:
+    if len(loras) > MAX_LORAS:
+        raise InputError(f"{len(loras)} LoRAs are too many for one clip; choose at most {MAX_LORAS}.")
+    if len({one.digest for one in loras}) < len(loras):
+        raise InputError("The same LoRA is chosen twice; choose it once, with the strength you want.")
 
 
 def _check_range(name: str, value: float, limits: tuple[float, float]) -> None:

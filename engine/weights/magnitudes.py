@@ -46,6 +46,10 @@ def magnitudes_for(settings: RenderSettings) -> Magnitudes | None:
     """
     if not settings.step_cache or settings.step_cache_kind != "magnitude":
         return None
+    if settings.loras:
+        raise WeightsError(
+            "The magnitudes were measured without LoRAs: choose the step cache “first-block”, or leave out the LoRAs."
+        )
     runs = _read(settings.engine).runs
     return min(runs, key=lambda run: (abs(len(run.cond) - settings.num_inference_steps), -len(run.cond)))
 

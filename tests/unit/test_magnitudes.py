@@ -66,6 +66,9 @@ def wanted(num_steps: int = STEPS) -> Magnitudes:
 def test_what_is_kept_is_found_again_by_the_nearest_number_of_steps(folder: Path) -> None:
     assert magnitudes_for(resolve_settings("nano")) is None
     assert magnitudes_for(resolve_settings("nano", step_cache=0.5)) is None
+    lora = {"name": "quick", "digest": "0" * 64, "strength": 1.0}
+    with pytest.raises(WeightsError, match="without LoRAs"):
+        magnitudes_for(resolve_settings("nano", step_cache=0.5, step_cache_kind="magnitude", loras=[lora]))
     long = Magnitudes(cond=(1.0,) * 20, uncond=(0.9876543,) * 20, unrelated=(0.9876543,) * 20)
     assert keep_magnitudes("nano", EVEN) == folder / MAGNITUDES_NAME
     keep_magnitudes("nano", long)
