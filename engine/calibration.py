@@ -20,7 +20,7 @@ from engine.request import RenderSettings
 from engine.weights.magnitudes import Magnitudes
 
 _GUIDED = 2.0
-"""The guidance with which the negative prompt's passes are measured where the settings have none."""
+"""The guidance with which the other passes are measured where the settings have none."""
 _NO_MEMORY = (
     "There is not enough memory to measure with these settings: close other programs, or choose a smaller --size or "
     "fewer --frames; the figures hardly depend on either."
@@ -30,23 +30,27 @@ _NO_MEMORY = (
 def measure_magnitudes(
     model: EngineModel, settings: RenderSettings, conditioning: Conditioning, cancel: CancelToken
 ) -> Generator[Progress, None, Magnitudes]:
-    """Paint in full with these settings and measure both of guidance's passes; without guidance that takes two runs.
+    """Paint in full with these settings and measure all passes that guidance may take; if the settings take not all of
+    them, that takes two runs.
 
     Raises `MachineError` where memory runs out, and `Cancelled`.
     """
-    scales = (1.0, _GUIDED) if settings.guidance_scale == 1 else (settings.guidance_scale,)
+    own = (settings.guidance_scale, settings.relation_guidance)
+    every = (_GUIDED if own[0] == 1 else own[0], own[1] or _GUIDED)
+    runs = (own,) if own == every else (own, every)
     num_steps = settings.num_inference_steps
     measured: dict[str, list[float]] = {}
     begun = time.monotonic()
     try:
-        for number, scale in enumerate(scales):
+        for number, (guidance, relation_guidance) in enumerate(runs):
             recorder = MagnitudeRecorder()
             pipeline = model.pipeline()
             steps = pipeline.sample(
                 draw_noise(latent_shape(pipeline, settings), (settings.seed,)),
                 conditioning,
                 num_inference_steps=num_steps,
-                guidance_scale=scale,
+                guidance_scale=guidance,
+                relation_guidance=relation_guidance,
                 shift=settings.shift,
                 relations=relations_of(settings),
                 step_cache=recorder,
@@ -54,7 +58,7 @@ def measure_magnitudes(
             with closing(steps):
                 for step in steps:
                     cancel.raise_if_cancelled()
-                    done, of = number * num_steps + step.index + 1, len(scales) * num_steps
+                    done, of = number * num_steps + step.index + 1, len(runs) * num_steps
                     left_s = (time.monotonic() - begun) / done * (of - done)
                     yield Progress(stage="denoise", step=done, num_steps=of, seconds_left=left_s)
             # The settings' own run is the one that counts; the second one adds what it had no passes for.
@@ -63,4 +67,4 @@ def measure_magnitudes(
         if not out_of_memory(error):
             raise
         raise MachineError(_NO_MEMORY) from error
-    return Magnitudes(cond=tuple(measured["cond"]), uncond=tuple(measured["uncond"]))
+    return Magnitudes(**{name: tuple(ratios) for name, ratios in measured.items()})

@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from engine.codec import from_json
 from engine.errors import InputError
-from engine.request import SIZE_MULTIPLE, RenderSettings
+from engine.request import SIZE_MULTIPLE, LoraChoice, RenderSettings
 
 # Wan's own negative prompt; the published LumosX was made with it. Its reference case holds the same text.
 _WAN_NEGATIVE_PROMPT = (
@@ -56,6 +57,7 @@ _ENGINES = (
             seed=0,
             negative_prompt="",
             engine="nano",
+            relation_guidance=1.5,
         ),
         size_multiple=SIZE_MULTIPLE,
         text_tokens=512,
@@ -114,7 +116,7 @@ def draft_of(settings: RenderSettings) -> tuple[str, ...]:
         found.append(f"steps that change less than {settings.step_cache:g} are taken over")
     elif settings.step_cache:
         found.append(f"steps are taken over until they are off by {settings.step_cache:g}")
-    if settings.guided_share < 1 and settings.guidance_scale != 1:
+    if settings.guided_share < 1 and (settings.guidance_scale != 1 or settings.relation_guidance):
         found.append(f"guidance in the first {settings.guided_share:.0%} of the steps only")
     return tuple(found)
 
@@ -141,7 +143,9 @@ def resolve_settings(engine: str, **overrides: Any) -> RenderSettings:
 def _typed(name: str, value: Any, wanted: type) -> Any:
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if wanted is tuple and isinstance(value, list):  # as JSON has it
+        return tuple(from_json(LoraChoice, one) for one in cast("list[Any]", value))
     if type(value) is not wanted:
-        words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[wanted]
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}[wanted]
         raise InputError(f"The setting {name} has to be {words}, not “{value}”.")
     return value

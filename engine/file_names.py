@@ -34,10 +34,10 @@ class NameBook:
         """A fresh PNG file name for a reference of this role and label."""
         stem = (FACE_PREFIX if role is Role.face else "") + _safe_stem(role, label)
         name, number = stem, 1
-        while _key(name) in self._taken:
+        while same_name(name) in self._taken:
             number += 1
             name = f"{stem} {number}"
-        self._taken.add(_key(name))
+        self._taken.add(same_name(name))
         return f"{name}.png"
 
 
@@ -97,5 +97,14 @@ def _safe_stem(role: Role, label: str) -> str:
     return stem or "unnamed"
 
 
-def _key(name: str) -> str:
+def safe_stem(text: str) -> str:
+    """A name without an ending that every file system takes and every screen can show, as near to `text` as can be."""
+    stem = _ILLEGAL.sub(" ", unicodedata.normalize("NFC", text))
+    stem = "".join(sign for sign in stem if sign.isprintable())
+    stem = re.sub(r"\s+", " ", stem).strip(" .").encode()[:_MAX_NAME_BYTES].decode(errors="ignore").strip(" .")
+    return f"_{stem}" if _RESERVED.fullmatch(stem) else stem or "unnamed"
+
+
+def same_name(name: str) -> str:
+    """What two names have in common if a file system may take them for one."""
     return unicodedata.normalize("NFC", name).casefold()

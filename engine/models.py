@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,8 @@ from engine.paths import cache_dir
 from engine.prompt_text import clean_prompt
 from engine.request import RenderSettings
 from engine.weights import locate, locate_whole, weights_digest
+from engine.weights.lora_file import open_merge
+from engine.weights.loras import StoredLora, check_whole
 from engine.weights.magnitudes import magnitudes_for
 
 _Component = TypeVar("_Component")
@@ -43,7 +46,10 @@ _Component = TypeVar("_Component")
 class EngineModel:
     """One engine's networks on one device, in the way that a memory plan chose."""
 
-    def __init__(self, engine: str, way: Way, device: torch.device) -> None:
+    def __init__(
+        self, engine: str, way: Way, device: torch.device, loras: Sequence[tuple[StoredLora, float]] = ()
+    ) -> None:
+        """`loras`: the LoRAs that are added to the network whenever it is read, with their strengths."""
         info = engine_info(engine)
         self.engine = engine
         self.device = device
@@ -51,6 +57,10 @@ class EngineModel:
         self.text_tokens, self._padded_tokens = info.text_tokens, info.padded_tokens
         self.folder = locate_whole(engine)
         self.digest = weights_digest(engine)
+        self.loras = tuple(loras)
+        for one, _ in self.loras:
+            check_whole(one)
+        self._merge = open_merge(self.loras, self.folder / "transformer")
         self.dtype = compute_dtype(device, builtin=info.builtin)
         self.way = way
         self.tokenizer = _load(self.folder, "tokenizer", _read_tokenizer)
@@ -100,8 +110,10 @@ class EngineModel:
 
     def _read_network(self, folder: Path) -> LumosXTransformer3DModel:
         if self.way.eight_bit:
-            return read_eight_bit(folder, self.dtype)
-        return LumosXTransformer3DModel.from_pretrained(folder, dtype=self.dtype).eval()
+            return read_eight_bit(folder, self.dtype, self._merge.merged)
+        network = LumosXTransformer3DModel.from_pretrained(folder, dtype=self.dtype).eval()
+        self._merge.into(network)
+        return network
 
     def _new_pipeline(self, network: LumosXTransformer3DModel | None) -> LumosXPipeline:
         vae = _load(self.folder, "vae", lambda path: AutoencoderKLWan.from_pretrained(path, dtype=torch.float32))
@@ -146,7 +158,7 @@ def step_cache_of(settings: RenderSettings) -> StepCache | None:
     """The step cache that these settings ask for, if any; `WeightsError` where it needs figures that are not there."""
     measured = magnitudes_for(settings)
     if measured is not None:
-        return MagnitudeCache(threshold=settings.step_cache, cond=measured.cond, uncond=measured.uncond)
+        return MagnitudeCache(threshold=settings.step_cache, **asdict(measured))
     return FirstBlockCache(settings.step_cache) if settings.step_cache else None
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.engines import draft_of, engine_info
 from engine.errors import SceneError
-from engine.request import RenderRequest, RenderSettings
+from engine.request import RenderRequest
 from engine.scene import UNBOUND_CODES
 
 PATCH_PX = 16
@@ -27,6 +26,15 @@ class PlannedReference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLora:
+    """One LoRA that is added to the network."""
+
+    name: str
+    digest: str
+    strength: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderPlan:
     """`tokens`: length of the sequence the network works on, references included; `passes`: network passes in all."""
 
@@ -42,6 +50,7 @@ class RenderPlan:
     passes: int
     references: tuple[PlannedReference, ...]
     draft: tuple[str, ...] = ()
+    loras: tuple[PlannedLora, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,6 +63,7 @@ class RenderPlan:
             f"Clip        {self.width}x{self.height}, {self.num_frames} frames at {self.fps} fps ({seconds:.1f} s)",
             f"Work        {self.steps} steps, {self.passes} passes over {self.tokens} tokens, seed {self.seed}",
             *([f"Draft       {'; '.join(self.draft)}"] if self.draft else []),
+            *(f"LoRA        {lora.name}, strength {lora.strength:g}" for lora in self.loras),
             "References  in the order the model sees them",
         ]
         for reference in self.references:
@@ -65,15 +75,21 @@ class RenderPlan:
 
 def plan_render(request: RenderRequest) -> RenderPlan:
     """Plan a request with the engine's own tokenizer. Raises `SceneError` for words that reach no token, and
-    `WeightsError` where the engine's files are missing, or what a step cache has to know of them."""
+    `WeightsError` where files of the engine or of a LoRA are missing or do not fit, or what a step cache has to know of
+    them."""
     from engine.models import load_tokenizer
     from engine.spans import binding_masks, binding_problems
+    from engine.weights import locate
+    from engine.weights.lora_file import open_merge
+    from engine.weights.loras import chosen_loras
     from engine.weights.magnitudes import magnitudes_for
 
     scene, settings = request.scene, request.settings
     info = engine_info(settings.engine)
     tokenizer = load_tokenizer(settings.engine)
     magnitudes_for(settings)
+    loras = chosen_loras(settings)
+    open_merge(loras, locate(settings.engine) / "transformer")
     problems = binding_problems(scene, tokenizer, info.text_tokens)
     if request.allow_unbound:
         problems = tuple(problem for problem in problems if problem.code not in UNBOUND_CODES)
@@ -102,14 +118,11 @@ def plan_render(request: RenderRequest) -> RenderPlan:
         steps=settings.num_inference_steps,
         seed=settings.seed,
         tokens=pictures * (settings.width // PATCH_PX) * (settings.height // PATCH_PX),
-        passes=settings.num_inference_steps + _guided_steps(settings),
+        passes=settings.num_inference_steps + settings.guided_steps * (len(settings.passes(len(references))) - 1),
         references=references,
         draft=draft_of(settings),
+        loras=tuple(PlannedLora(name=one.name, digest=one.digest, strength=strength) for one, strength in loras),
     )
-
-
-def _guided_steps(settings: RenderSettings) -> int:
-    return 0 if settings.guidance_scale == 1 else math.ceil(settings.guided_share * settings.num_inference_steps)
 
 
 def _words(request: RenderRequest, tokenizer: Any, text_tokens: int) -> list[str]:

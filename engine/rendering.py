@@ -147,6 +147,7 @@ def paint(run: Run, conditioning: Conditioning) -> Generator[Event, None, torch.
         start=run.state,
         step_cache=step_cache_of(settings),
         guided_share=settings.guided_share,
+        relation_guidance=settings.relation_guidance,
     )
     with closing(steps):
         for step in steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,9 +27,35 @@ GUIDANCE_RANGE = (0.0, 30.0)
 SHIFT_RANGE = (0.1, 30.0)
 BINDING_RANGE = (0.0, 4.0)
 SHARE_RANGE = (0.0, 1.0)
+RELATION_GUIDANCE_RANGE = (0.0, 10.0)
+LORA_RANGE = (-4.0, 4.0)
+MAX_LORAS = 4
 SEED_RANGE = (0, 2**63 - 1)
 MAX_VOLUME = 1280 * 720 * 241
 """Largest width × height × num_frames in pixels: ten seconds of 720p at 24 fps; beyond it no engine here has a use."""
+
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_MAX_LORA_NAME = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraChoice:
+    """A LoRA of the user's and how strongly it is added, −4 to 4 (0: not at all).
+
+    `digest` is the sha256 of its file, by which alone it is found among the user's own; `name` is for people. Neither
+    is ever a path. Constructing one with a value out of range raises `InputError`.
+    """
+
+    name: str
+    digest: str
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        named = 0 < len(self.name) <= _MAX_LORA_NAME and self.name.isprintable()
+        if not named or not _DIGEST.fullmatch(self.digest):
+            raise InputError("A LoRA is named by its name and the sha256 of its file; choose it again from the list.")
+        _check_range("strength of a LoRA", self.strength, LORA_RANGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +67,17 @@ class RenderSettings:
     1–200. guidance_scale: 0–30 (1 = no guidance). shift: time shift of the schedule, 0.1–30. seed: 0 – 2⁶³−1. engine: a
     name of `engine.engines`. profile: how memory is used, "auto" leaves it to the machine; never changes the clip.
     binding_strength: MCAM's r, 0–4. relational_positions, relational_self_attention, relational_cross_attention: R2PE,
-    CSAM and MCAM. unpooling: see `engine.model.layout`.
+    CSAM and MCAM. relation_guidance, 0–10: how far every step is led away from what the network would paint without
+    CSAM (0: not at all; else one pass more). unpooling: see `engine.model.layout`.
 
     Two ways to a quicker draft: step_cache, 0–1 (0: never): a step that differs little takes what the network's blocks
     did over from the step before. step_cache_kind says what is held against that share: "first-block", the change that
     the first block makes; "magnitude", what the steps taken over are off by in all, as a calibration of these weights
-    foretells. guided_share, 0–1: guidance in this part of the steps, from the first on; the others take one pass.
-    Constructing one with a value out of range raises `InputError`.
+    foretells. guided_share, 0–1: guidance in this part of the steps, from the first on; the others take one pass,
+    whatever the guidance.
+
+    loras: at most four of the user's LoRAs, added to the network in this order. Constructing settings with a value out
+    of range raises `InputError`.
     """
 
     width: int
@@ -67,7 +98,20 @@ class RenderSettings:
     unpooling: Unpooling = "published"
     step_cache: float = field(default=0.0, metadata={LATER: True})
     guided_share: float = field(default=1.0, metadata={LATER: True})
+    relation_guidance: float = field(default=0.0, metadata={LATER: True})
     step_cache_kind: StepCacheKind = field(default="first-block", metadata={LATER: True})
+    loras: tuple[LoraChoice, ...] = field(default=(), metadata={LATER: True})
+
+    @property
+    def guided_steps(self) -> int:
+        """How many steps, from the first on, have guidance of any kind."""
+        return math.ceil(self.guided_share * self.num_inference_steps)
+
+    def passes(self, references: int) -> tuple[str, ...]:
+        """Names of the passes through the network in a guided step with so many pictures; the others have the first."""
+        led_away = references > 0 and self.relation_guidance and self.relational_self_attention
+        guided = ("uncond",) if self.guidance_scale != 1 else ()
+        return ("cond", *guided, *(("unrelated",) if led_away else ()))
 
     def __post_init__(self) -> None:
         _check_size("width", self.width)
@@ -81,6 +125,8 @@ class RenderSettings:
         _check_range("binding strength", self.binding_strength, BINDING_RANGE)
         _check_range("step cache", self.step_cache, SHARE_RANGE)
         _check_range("guided share", self.guided_share, SHARE_RANGE)
+        _check_range("relation guidance", self.relation_guidance, RELATION_GUIDANCE_RANGE)
+        _check_loras(self.loras)
         if self.width * self.height * self.num_frames > MAX_VOLUME:
             frames = max(1, (MAX_VOLUME // (self.width * self.height) - 1) // 4 * 4 + 1)
             raise InputError(
@@ -160,6 +206,13 @@ def _check_frames(value: int) -> None:
             f"A clip cannot have {value} frames; the number has to be 1, 5, 9 and so on up to {high}, "
             f"the nearest is {nearest_frames(value)}."
         )
+
+
+def _check_loras(loras: tuple[LoraChoice, ...]) -> None:
+    if len(loras) > MAX_LORAS:
+        raise InputError(f"{len(loras)} LoRAs are too many for one clip; choose at most {MAX_LORAS}.")
+    if len({one.digest for one in loras}) < len(loras):
+        raise InputError("The same LoRA is chosen twice; choose it once, with the strength you want.")
 
 
 def _check_range(name: str, value: float, limits: tuple[float, float]) -> None:

@@ -26,6 +26,7 @@ from engine.portable import make_recipe
 from engine.rendering import Run, develop, lasting, paint, run_key
 from engine.request import RenderRequest
 from engine.weights import locate
+from engine.weights.loras import chosen_loras
 from engine.weights.magnitudes import Magnitudes, keep_magnitudes, magnitudes_for
 
 
@@ -192,13 +193,15 @@ class Engine:
         # Missing weights, and what has to be known of them, are told before missing memory.
         locate(settings.engine)
         magnitudes_for(settings)
+        loras = chosen_loras(settings)
         device = self._device or choose_device(place_of(settings.profile))
         way = self._plan(requests).way
-        if self._model is None or (self._model.engine, self._model.device, self._model.way) != (
+        if self._model is None or (self._model.engine, self._model.device, self._model.way, self._model.loras) != (
             settings.engine,
             device,
             way,
+            loras,
         ):
             self.release()
-            self._model = EngineModel(settings.engine, way, device)
+            self._model = EngineModel(settings.engine, way, device, loras)
         return self._model

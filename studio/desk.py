@@ -18,6 +18,7 @@ from engine.pictures import PictureStore
 from engine.prompt_text import shortened
 from engine.request import RenderRequest
 from engine.sources import Source, load_source
+from engine.weights.loras import chosen_loras
 from engine.weights.magnitudes import magnitudes_for
 from studio import view
 from studio.clip_notes import ClipNotes
@@ -192,6 +193,10 @@ class Desk:
             magnitudes_for(settings)
         except WeightsError as error:
             raise FieldError(heard(str(error)), "step_cache_kind") from error
+        try:
+            chosen_loras(settings)
+        except WeightsError as error:
+            raise FieldError(heard(str(error)), "loras") from error
         request = RenderRequest(scene=scene, settings=settings, allow_unbound=message.get("allow_unbound") is True)
         for reference in scene.references():
             if reference.image not in self._pictures:  # a page left open while the pictures were cleared away

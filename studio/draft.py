@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from engine.codec import from_json
 from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError
-from engine.request import STEP_CACHE_KINDS, RenderSettings
+from engine.request import STEP_CACHE_KINDS, LoraChoice, RenderSettings
 from engine.scene import MAX_PROMPT_CHARS, Scene
 from studio.languages import say
 from studio.places import splice
 
 _NEW_SEED_RANGE = 2**31
+_FINER = ("guidance_scale", "relation_guidance", "binding_strength", "shift", "guided_share")
 
 
 class FieldError(InputError):
@@ -90,6 +91,12 @@ def settings_from(chosen: Mapping[str, Any]) -> RenderSettings:
             raise FieldError(str(error), name) from error
         values[name] = value
     values |= _draft(engine, chosen)
+    for name in _FINER:
+        try:
+            values[name] = getattr(resolve_settings(engine, **{name: chosen.get(name)}), name)
+        except InputError as error:
+            raise FieldError(str(error), name) from error
+    values["loras"] = _loras(engine, chosen.get("loras", []))
     values["seed"] = _seed(engine, chosen.get("seed"))
     try:
         return resolve_settings(engine, **values)
@@ -109,6 +116,19 @@ def _draft(engine: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     except InputError as error:
         raise FieldError(str(error), "step_cache") from error
     return {"step_cache": settings.step_cache, "step_cache_kind": settings.step_cache_kind}
+
+
+def _loras(engine: str, chosen: object) -> tuple[LoraChoice, ...]:
+    """Return the LoRAs that a page names, each with its strength; whether they are there is for whoever renders."""
+    if not isinstance(chosen, list):
+        raise FieldError(say("old_page"), "loras")
+    listed = cast("list[Any]", chosen)
+    if any(isinstance(one, dict) and cast("dict[str, Any]", one).get("strength", 1) is None for one in listed):
+        raise FieldError(say("lora_no_strength"), "loras")
+    try:
+        return resolve_settings(engine, loras=listed).loras
+    except InputError as error:
+        raise FieldError(str(error), "loras") from error
 
 
 def _seed(engine: str, text: object) -> int:

@@ -16,12 +16,22 @@ from typing import Any
 
 from engine.asking import close_input, start_process
 from engine.errors import MachineError
-from studio.languages import say
+from engine.weights.files import readable_size
+from studio.languages import heard, say
 
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 _GOODBYE_S = 8.0
+_STAGES = {"download": "stage_download", "check": "stage_check", "convert": "stage_convert", "copy": "stage_copy"}
+_DONE = {
+    "install": "done_install",
+    "repair": "done_repair",
+    "check": "done_check",
+    "remove": "done_remove",
+    "remove_leftover": "done_remove_leftover",
+    "add_lora": "done_add_lora",
+}
 _FAULT = "This failed by a fault in the program; the terminal where the studio was started shows the details."
 _VANISHED = (
     "The process that did this has ended early, perhaps for want of memory. What has arrived is kept; try again."
@@ -110,3 +120,35 @@ class Errand:
             _log.error("an errand failed:\n%s", last["fault"])
             return {"error": _FAULT}
         return {"error": _VANISHED}
+
+
+def errand_view(errand: Errand | None, *, damaged: bool) -> Json:
+    """Return how far an errand is and what became of it; `damaged`: what it was about is shown as damaged."""
+    if errand is None:
+        return {"errand": None, "said": "", "fault": ""}
+    if errand.running:
+        step = errand.step
+        what, _, which = step.stage.partition(" ")
+        return {
+            "errand": {
+                "kind": errand.kind,
+                "stopping": errand.stopping,
+                "stage": f"{say(_STAGES[what]) if what in _STAGES else what} {which}".strip(),
+                "percent": round(100 * step.done / step.total, 1) if step.total else None,
+                "amount": say("number_of", number=readable_size(step.done), count=readable_size(step.total))
+                if step.total
+                else "",
+                "seconds_left": step.seconds_left,
+            },
+            "said": "",
+            "fault": "",
+        }
+    outcome = errand.outcome or {}
+    said = say(_DONE[errand.kind]) if "done" in outcome else ""
+    if "cancelled" in outcome:
+        said = say("models_stopped")
+    elif outcome.get("done", {}).get("verified") is False:
+        said = say("models_unverified")
+    # what a check has found is the problem that the model is shown with
+    fault = "" if errand.kind == "check" and damaged else heard(str(outcome.get("error", "")))
+    return {"errand": None, "said": said, "fault": fault}

@@ -20,8 +20,9 @@ from engine.weights.catalogue import CatalogueEntry, entries, entry
 from engine.weights.files import readable_size
 from engine.weights.install import Needs, leftover, needs, refuse_unaccepted, source_of
 from engine.weights.installed import broken_names
-from studio.errands import Errand
+from studio.errands import Errand, errand_view
 from studio.languages import heard, say
+from studio.loras_desk import LORAS, LorasDesk
 
 Json = dict[str, Any]
 
@@ -30,14 +31,6 @@ UPLOAD_BYTES = 500 * 2**20
 
 _SENT = "-sent-"
 _KINDS = frozenset({"install", "repair", "check", "remove", "remove_leftover"})
-_STAGES = {"download": "stage_download", "check": "stage_check", "convert": "stage_convert"}
-_DONE = {
-    "install": "done_install",
-    "repair": "done_repair",
-    "check": "done_check",
-    "remove": "done_remove",
-    "remove_leftover": "done_remove_leftover",
-}
 
 
 class ModelsDesk:
@@ -48,12 +41,15 @@ class ModelsDesk:
         self._module = module
         self._guard = threading.Lock()
         self._errands: dict[str, Errand] = {}
+        self._loras = LorasDesk(module)
         for stale in (models_dir() / "downloads").glob(f"*{_SENT}*"):  # of a studio that was killed
             shutil.rmtree(stale, ignore_errors=True)
         self.answers: dict[str, Callable[[Json], Json]] = {
             "models": lambda _: self._show(),
             "models_do": self._do,
             "models_stop": self._stop,
+            "lora_add": self._add_lora,
+            "lora_remove": self._remove_lora,
         }
 
     @property
@@ -67,6 +63,7 @@ class ModelsDesk:
             errands = list(self._errands.values())
         for errand in errands:
             errand.close()
+        self._loras.close()
 
     def upload_place(self, name: str, file: str) -> Path:
         """Where a file that a page sends for the entry `name` is to be written: a name of ours below our own folder.
@@ -75,6 +72,8 @@ class ModelsDesk:
             InputError: the page is elsewhere, there is no such entry, or it takes no such file.
         """
         self._refuse_elsewhere()
+        if name == LORAS:
+            return self._loras.upload_place(models_dir() / "downloads" / f"{LORAS}{_SENT}{secrets.token_hex(4)}", file)
         wanted = entry(name)
         if not wanted.address:
             raise InputError(say("models_files_large", title=heard(wanted.title)))
@@ -87,6 +86,9 @@ class ModelsDesk:
         def clear() -> None:
             shutil.rmtree(path.parent, ignore_errors=True)
 
+        if name == LORAS:
+            self._loras.add(path, clear)
+            return self._show()
         try:
             # the name of a pickled network is part of what makes it the published file
             known = next((file.name for file in entry(name).files if file.name.endswith(path.suffix)), path.name)
@@ -105,6 +107,7 @@ class ModelsDesk:
             "free": readable_size(_free_bytes(folder)),
             "local": self._local,
             "upload_bytes": UPLOAD_BYTES,
+            "loras": self._loras.show(),
         }
 
     def _model(self, wanted: CatalogueEntry) -> Json:
@@ -127,7 +130,7 @@ class ModelsDesk:
             "sendable": bool(wanted.address),
             "leftover": readable_size(_size(spare)) if spare else "",
             **_needs_view(wanted, now),
-            **_errand_view(errand, damaged=_state(now) == "damaged"),
+            **errand_view(errand, damaged=_state(now) == "damaged"),
         }
 
     def _do(self, message: Json) -> Json:
@@ -137,14 +140,21 @@ class ModelsDesk:
             raise InputError(say("old_page"))
         errand: Json = {"do": kind, "accepted": message.get("accepted") is True}
         if isinstance(path, str):
-            typed = path.strip().strip("\"'")
-            if not typed:
-                raise InputError(say("models_path_first"))
-            source = Path(typed).expanduser()
-            if not source.exists():
-                raise InputError(say("models_no_file", path=source))
-            errand["source"] = str(source.absolute())
+            errand["source"] = str(_typed(path))
         return self._begin(name, errand, lambda: None)
+
+    def _add_lora(self, message: Json) -> Json:
+        self._refuse_elsewhere()
+        path = message.get("path")
+        if not isinstance(path, str):
+            raise InputError(say("old_page"))
+        self._loras.add(_typed(path), lambda: None)
+        return self._show()
+
+    def _remove_lora(self, message: Json) -> Json:
+        self._refuse_elsewhere()
+        self._loras.remove(message.get("digest"))
+        return self._show()
 
     def _begin(self, name: str, errand: Json, ended: Callable[[], None]) -> Json:
         wanted = entry(name)
@@ -159,7 +169,8 @@ class ModelsDesk:
 
     def _stop(self, message: Json) -> Json:
         self._refuse_elsewhere()
-        errand = self._errands.get(str(message.get("name")))
+        name = str(message.get("name"))
+        errand = self._loras.errand if name == LORAS else self._errands.get(name)
         if errand is not None and errand.running:
             errand.stop()
         return self._show()
@@ -167,6 +178,17 @@ class ModelsDesk:
     def _refuse_elsewhere(self) -> None:
         if not self._local:
             raise InputError(say("models_only_there"))
+
+
+def _typed(path: str) -> Path:
+    """The file or folder whose path somebody typed. Raises `InputError` if there is none."""
+    typed = path.strip().strip("\"'")
+    if not typed:
+        raise InputError(say("models_path_first"))
+    source = Path(typed).expanduser()
+    if not source.exists():
+        raise InputError(say("models_no_file", path=source))
+    return source.absolute()
 
 
 def _state(now: Installed) -> str:
@@ -196,37 +218,6 @@ def _needs_view(wanted: CatalogueEntry, now: Installed) -> Json:
         "disk": readable_size(found.disk_bytes),
         "enough": _free_bytes(models_dir()) >= found.disk_bytes,
     }
-
-
-def _errand_view(errand: Errand | None, *, damaged: bool) -> Json:
-    if errand is None:
-        return {"errand": None, "said": "", "fault": ""}
-    if errand.running:
-        step = errand.step
-        what, _, which = step.stage.partition(" ")
-        return {
-            "errand": {
-                "kind": errand.kind,
-                "stopping": errand.stopping,
-                "stage": f"{say(_STAGES[what]) if what in _STAGES else what} {which}".strip(),
-                "percent": round(100 * step.done / step.total, 1) if step.total else None,
-                "amount": say("number_of", number=readable_size(step.done), count=readable_size(step.total))
-                if step.total
-                else "",
-                "seconds_left": step.seconds_left,
-            },
-            "said": "",
-            "fault": "",
-        }
-    outcome = errand.outcome or {}
-    said = say(_DONE[errand.kind]) if "done" in outcome else ""
-    if "cancelled" in outcome:
-        said = say("models_stopped")
-    elif outcome.get("done", {}).get("verified") is False:
-        said = say("models_unverified")
-    # what a check has found is the problem that the model is shown with
-    fault = "" if errand.kind == "check" and damaged else heard(str(outcome.get("error", "")))
-    return {"errand": None, "said": said, "fault": fault}
 
 
 def _free_bytes(folder: Path) -> int:

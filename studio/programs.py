@@ -20,6 +20,7 @@ from engine.pictures import PictureStore
 from engine.request import RenderRequest, RenderSettings
 from engine.shared_file import ENDING, MAX_BYTES
 from engine.sources import Source, load_source
+from engine.weights.loras import chosen_loras
 from studio import view
 from studio.backend import Backend
 from studio.jobs import Job
@@ -64,6 +65,7 @@ class Programs:
         missing = self._backend.missing_weights(request.settings.engine)
         if missing is not None:
             raise InputError(missing)
+        chosen_loras(request.settings)
         job = self._queue.submit(request, " ".join(title.split())[:80] or source.title or "Clip")
         return {"job": job.id, "settings": view.settings_view(request.settings)}
 

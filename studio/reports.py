@@ -104,6 +104,8 @@ def _facts(job: Job, *, words: bool) -> Json:
         facts |= {"prompt": scene.prompt, "labels": [one.label for one in scene.references()]}
     else:
         facts["settings"]["negative_prompt"] = f"{len(job.request.settings.negative_prompt)} characters"
+        for one in facts["settings"]["loras"]:
+            one["name"] = f"{len(one['name'])} characters"
     return facts
 
 
@@ -117,8 +119,9 @@ def _plan(job: Job, budget: Budget | None) -> str:
 
 
 def _said(jobs: tuple[Job, ...]) -> Iterator[str]:
-    """The user's own words in the queue: prompts, labels and titles, which a log may repeat."""
+    """The user's own words in the queue: prompts, labels, titles and names, which a log may repeat."""
     for job in jobs:
         yield job.title
         yield job.request.scene.prompt
         yield from (one.label for one in job.request.scene.references())
+        yield from (one.name for one in job.request.settings.loras)

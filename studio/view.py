@@ -17,6 +17,7 @@ from studio.findings import Finding, findings, too_many
 from studio.jobs import Job, JobState
 from studio.languages import heard, say, say_count
 from studio.library import PresetEntry
+from studio.loras_desk import lora_choices
 from studio.places import places
 
 Json = dict[str, Any]
@@ -248,6 +249,12 @@ def settings_view(settings: RenderSettings) -> Json:
         "num_inference_steps": settings.num_inference_steps,
         "step_cache": settings.step_cache,
         "step_cache_kind": settings.step_cache_kind,
+        "guidance_scale": settings.guidance_scale,
+        "relation_guidance": settings.relation_guidance,
+        "binding_strength": settings.binding_strength,
+        "shift": settings.shift,
+        "guided_share": settings.guided_share,
+        "loras": to_json(settings.loras),
         "seed": str(settings.seed),
     }
 
@@ -272,6 +279,7 @@ def engine_view(info: EngineInfo, missing: str | None) -> Json:
         "sizes": [{"value": value, "title": title} for value, title in sizes.items()],
         "frames": [{"value": str(count), "title": _length(count, settings.fps)} for count in lengths],
         "defaults": settings_view(settings),
+        "loras": lora_choices(info.name),
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-# Before anything imports torch, a tokenizer or gradio. Two threads on tiny tensors cost more than they bring, and MKL adds
-# up the products of a few rows in another order then: what has to be equal bit for bit would differ in the last one.
+# Before anything imports torch, a tokenizer or gradio. Two threads on tiny tensors cost more than they bring, and MKL
+# then adds up the products of a few rows in another order: what has to be equal bit for bit would differ in the last.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"

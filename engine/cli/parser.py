@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from engine.cli.sentences import listed, sentence
-from engine.cli.values import number, one_of, path_value, size_value, text_value, whole, whole_list
+from engine.cli.values import lora_value, number, one_of, path_value, size_value, text_value, whole, whole_list
 
 DEFAULT_PORT = 7860
 DEFAULT_HOST = "127.0.0.1"
@@ -76,6 +76,8 @@ def parse(argv: Sequence[str], prog: str = "launcher.py") -> argparse.Namespace:
         parser.error("--out is missing: the name of the clip, as in --out clip.mp4")
     if args.command == "render" and args.seeds is not None and (args.seed is not None or len(set(args.seeds)) < 2):
         parser.error("--seeds names at least two different seeds and stands without --seed, as in --seeds 1,2,3")
+    if args.command == "render" and args.lora and args.no_lora:
+        parser.error("--lora and --no-lora exclude each other")
     if args.command == "test":
         if args.rounds is not None and args.group is not None and args.group not in DEFAULT_ROUNDS:
             parser.error(f"--rounds is for {listed(DEFAULT_ROUNDS)}; “{args.group}” has none")
@@ -183,11 +185,18 @@ def _add_render_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=whole(1, 100_000), metavar="N", help="number of frames")
     parser.add_argument("--fps", type=whole(1, 1000), metavar="N", help="frames per second")
     parser.add_argument("--guidance", type=number(0.0, 100.0), metavar="G", help="how closely the prompt is followed")
+    parser.add_argument("--shift", type=number(0.1, 30.0), metavar="S", help="time shift of the schedule")
     parser.add_argument(
         "--strength",
         type=number(0.0, 100.0),
         metavar="R",
         help="how strongly words are bound to pictures: 0.5 favours identity, 1 the text",
+    )
+    parser.add_argument(
+        "--relation-guidance",
+        type=number(0.0, 100.0),
+        metavar="W",
+        help="how hard it is held who wears what, for one more pass in every step; 0 for none",
     )
     parser.add_argument(
         "--step-cache",
@@ -205,6 +214,14 @@ def _add_render_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guided-share", type=number(0.0, 1.0), metavar="X", help="a quicker draft: guidance in so much of the steps"
     )
+    parser.add_argument(
+        "--lora",
+        type=lora_value,
+        action="append",
+        metavar="NAME[:X]",
+        help="a LoRA of yours and its strength (default 1), as in style:0.8; may be given up to four times",
+    )
+    parser.add_argument("--no-lora", action="store_true", help="none of the LoRAs that the scene names")
     parser.add_argument("--engine", type=text_value, metavar="NAME", help="which model renders (see doctor)")
 
 
@@ -243,7 +260,8 @@ def _parity(commands: _Commands[_Parser]) -> None:
 
 def _weights(commands: _Commands[_Parser]) -> None:
     actions = _parts(
-        _add(commands, "weights", "list, fetch, convert, verify, repair, measure or remove model files"), "ACTION"
+        _add(commands, "weights", "list, fetch, convert, verify, repair, measure or remove model files; LoRAs"),
+        "ACTION",
     )
     part = _add(actions, "list", "what there is, its size, its licence, and what is installed")
     part.add_argument("--json", action="store_true", help="one JSON document for machines")
@@ -267,6 +285,13 @@ def _weights(commands: _Commands[_Parser]) -> None:
     part.add_argument("--size", type=size_value, metavar="WxH", help="width and height (default: the engine's)")
     part.add_argument("--frames", type=whole(1, 100_000), metavar="N", help="number of frames (default: the engine's)")
     part = _add(actions, "remove", "delete installed model files")
+    part.add_argument("name", type=text_value, metavar="NAME", help="which")
+    part.add_argument("--yes", action="store_true", help="do not ask")
+    part = _add(actions, "loras", "your LoRAs, and which engine each is for")
+    part.add_argument("--json", action="store_true", help="one JSON document for machines")
+    part = _add(actions, "add-lora", "copy a LoRA (.safetensors) to your own, for render --lora")
+    part.add_argument("file", type=path_value, metavar="FILE", help="the file")
+    part = _add(actions, "remove-lora", "delete one of your LoRAs")
     part.add_argument("name", type=text_value, metavar="NAME", help="which")
     part.add_argument("--yes", action="store_true", help="do not ask")
 

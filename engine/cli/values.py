@@ -78,6 +78,16 @@ def path_value(text: str) -> Path:
     return Path(text_value(text)).expanduser()
 
 
+def lora_value(text: str) -> tuple[str, float]:
+    """`NAME` or `NAME:STRENGTH` as (name, strength)."""
+    name, colon, strength = text_value(text).rpartition(":")
+    if not colon:
+        return text, 1.0
+    if not name.strip():
+        raise argparse.ArgumentTypeError(f"has to name a LoRA, as in style:0.8, not “{text}”")
+    return name, number(-4.0, 4.0)(strength)
+
+
 def size_value(text: str) -> tuple[int, int]:
     """`WxH` in pixels as (width, height)."""
     match = re.fullmatch(r"([0-9]{1,5})[x×]([0-9]{1,5})", text.strip().lower())

@@ -10,6 +10,7 @@ files and rounded one after the other: the whole network is never in memory at f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,8 +47,12 @@ class EightBitLinear(torch.nn.Module):
         return scaled if self.bias is None else scaled + self.bias.to(states.dtype)
 
 
-def read_eight_bit(folder: Path, dtype: torch.dtype) -> LumosXTransformer3DModel:
+def read_eight_bit(
+    folder: Path, dtype: torch.dtype, change: Callable[[str, torch.Tensor], torch.Tensor] | None = None
+) -> LumosXTransformer3DModel:
     """The network in a diffusers folder, its blocks in eight bits and the rest as `from_pretrained` reads it.
+
+    `change(name, value)` may give another value in place of one of the files, before it is rounded.
 
     Raises `ValueError` if the files lack a parameter, and what reading them raises.
     """
@@ -64,7 +69,8 @@ def read_eight_bit(folder: Path, dtype: torch.dtype) -> LumosXTransformer3DModel
         for name in names:
             # Opened for each alone: pages of a mapped file count as memory until it is closed.
             with safe_open(file, framework="pt") as opened:
-                _put(model, name, opened.get_tensor(name), dtype)
+                value = cast(torch.Tensor, opened.get_tensor(name))
+                _put(model, name, value if change is None else change(name, value), dtype)
     missing = [name for name, value in model.state_dict().items() if value.is_meta]
     if missing:
         raise ValueError(f"{folder} has no {missing[0]}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,18 +31,24 @@ class Pace:
 
 def operations_of_step(sizes: ModelSizes, work: Work, words: int = 512) -> int:
     """Floating-point operations of one step with all its passes: matrix products only, which are nearly all of it."""
-    latent_frames = (work.num_frames - 1) // sizes.temporal_scale + 1
-    tokens = tokens_of(sizes, work)
-    picture = tokens // (work.copies * latent_frames + work.references)
+    picture = tokens_of(sizes, replace(work, num_frames=1, references=0, copies=1))
     references = picture * work.references
-    video = picture * latent_frames
+    video = picture * ((work.num_frames - 1) // sizes.temporal_scale + 1)
+    groups = references * picture * min(work.references, GROUP)
+    related = _operations_of_block(
+        sizes, work.copies * video + references, work.copies * video * (video + references) + groups, words
+    )
+    together = video + references
+    unrelated = work.copies * _operations_of_block(sizes, together, together**2, words)
+    return int(sizes.blocks * ((work.passes - work.unrelated) * related + work.unrelated * unrelated))
+
+
+def _operations_of_block(sizes: ModelSizes, tokens: int, seen: int, words: int) -> int:
+    """`seen`: how many pairs of tokens attend to one another."""
     width = sizes.width
     # Queries, keys, values and their result; queries and result again for the words; in and out of the feed-forward.
     linear = 2 * tokens * width * (6 * width + 2 * sizes.ffn_width) + 2 * words * 2 * width * width
-    seen = (
-        work.copies * video * (video + references) + references * picture * min(work.references, GROUP) + tokens * words
-    )
-    return int(work.passes * sizes.blocks * (linear + 4 * width * seen))
+    return linear + 4 * width * (seen + tokens * words)
 
 
 def seconds_of(sizes: ModelSizes, work: Work, pace: Pace) -> float:

@@ -43,7 +43,8 @@ _EIGHT_BIT_COST = 1000.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What is to be rendered; pixels, frames, `references` pictures, mean `passes` through the network in a step,
-    `copies` with other seeds at once, `kept_streams`: how many times the tokens' stream is kept from step to step."""
+    `copies` with other seeds at once. `unrelated`: how many of the passes let every picture see everything, so that
+    copies cannot share them; `kept_streams`: how many times the tokens' stream is kept from step to step."""
 
     width: int
     height: int
@@ -51,6 +52,7 @@ class Work:
     references: int = 0
     steps: int = 50
     passes: float = 2
+    unrelated: float = 0
     copies: int = 1
     kept_streams: int = 0
 
@@ -241,8 +243,10 @@ def _text_peak(sizes: ModelSizes, way: Way, *, card: bool) -> Peak:
 
 
 def tokens_of(sizes: ModelSizes, work: Work) -> int:
-    """Length of the sequence the network works on: the tokens of every video and the references'."""
-    pictures = work.copies * ((work.num_frames - 1) // sizes.temporal_scale + 1) + work.references
+    """Tokens the network works on in its longest pass: those of every video and of the references, which are there
+    once, or once for every video where they see it."""
+    references = work.references * (work.copies if work.unrelated else 1)
+    pictures = work.copies * ((work.num_frames - 1) // sizes.temporal_scale + 1) + references
     return pictures * -(-work.width // sizes.patch_px) * -(-work.height // sizes.patch_px)
 
 

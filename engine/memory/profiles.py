@@ -80,24 +80,27 @@ def sizes_of(engine: str) -> ModelSizes:
 
 def work_of(settings: RenderSettings, references: int, copies: int = 1) -> Work:
     """What the settings ask for, with so many pictures, for so many seeds at once."""
+    passes = settings.passes(references)
+    others = settings.guided_share * (len(passes) - 1)
     return Work(
         width=settings.width,
         height=settings.height,
         num_frames=settings.num_frames,
         references=references,
         steps=settings.num_inference_steps,
-        passes=1 if settings.guidance_scale == 1 else 1 + settings.guided_share,
+        passes=1 + others,
+        unrelated=settings.guided_share if "unrelated" in passes else 0,
         copies=copies,
-        kept_streams=_kept_streams(settings),
+        kept_streams=_kept_streams(settings, passes),
     )
 
 
-def _kept_streams(settings: RenderSettings) -> int:
-    """How many times a step cache keeps the tokens' stream: for each of guidance's passes what it began with and what
+def _kept_streams(settings: RenderSettings, passes: tuple[str, ...]) -> int:
+    """How many times a step cache keeps the tokens' stream: for each of a step's passes what it began with and what
     the blocks added; the first-block cache keeps what its first block and the others added apart."""
     if not settings.step_cache:
         return 0
-    branches = 1 if settings.guidance_scale == 1 or not settings.guided_share else 2
+    branches = len(passes) if settings.guided_share else 1
     return branches * (3 if settings.step_cache_kind == "first-block" else 2)
 
 

@@ -1,8 +1,8 @@
 """Step caches: what a run does around its passes, so that a step that differs little need not be worked out in full.
 
-diffusers' hooks do the work; here they are put on the network's blocks for one run and taken off again. Guidance's two
-passes go by the names "cond" and "uncond", and each keeps a memory of its own. What is kept and taken over is what the
-blocks add to the whole stream, the video's tokens and the references' alike.
+diffusers' hooks do the work; here they are put on the network's blocks for one run and taken off again. The passes of
+a step go by the names "cond", "uncond" and "unrelated", and each keeps a memory of its own. What is kept and taken over
+is what the blocks add to the whole stream, the video's tokens and the references' alike.
 
 `MagnitudeRecorder` measures what `MagnitudeCache` has to know of a network beforehand.
 """
@@ -69,20 +69,21 @@ class MagnitudeCache:
     """A step takes what all blocks did from the step before, as long as the magnitudes measured beforehand say that the
     steps taken over are off by no more than `threshold`, as a share and added up.
 
-    `cond`, `uncond`: by how much what the blocks add grew from each step to the next in the two passes of guidance (the
-    first is 1), of a run of any number of steps. The first fifth of a run is always worked out, and of four steps in a
+    `cond`, `uncond`, `unrelated`: by how much what the blocks add grew from each step to the next (the first is 1) in
+    the passes with the prompt, with the negative prompt and without CSAM, of a run of any number of steps. The first
+    fifth of a run is always worked out, and of four steps in a
     row at least one. Which steps are taken over depends on neither seed nor scene.
     """
 
     threshold: float
     cond: Sequence[float]
     uncond: Sequence[float]
+    unrelated: Sequence[float]
 
     @contextmanager
     def around(self, network: LumosXTransformer3DModel, num_steps: int, done: int) -> Generator[Branch]:
-        whole = {
-            name: self._config(ratios, num_steps) for name, ratios in (("cond", self.cond), ("uncond", self.uncond))
-        }
+        measured = {"cond": self.cond, "uncond": self.uncond, "unrelated": self.unrelated}
+        whole = {name: self._config(ratios, num_steps) for name, ratios in measured.items()}
         retained = int(whole["cond"].retention_ratio * num_steps + 0.5)
         # The hooks count the passes they see: those of a run that goes on are the later ones.
         left = num_steps - done
@@ -93,7 +94,7 @@ class MagnitudeCache:
 
         @contextmanager
         def branch(name: str) -> Generator[None]:
-            # One configuration serves all hooks of the network; the two passes have different figures.
+            # One configuration serves all hooks of the network; the passes have different figures.
             active.mag_ratios = rest[name]
             with network.cache_context(name):
                 yield

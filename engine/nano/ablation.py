@@ -98,7 +98,10 @@ def run_ablation(
 
 
 def _measured(model: Path, variant: Variant, plan: AblationPlan) -> dict[str, dict[str, float]]:
-    sampling = dataclasses.replace(Sampling.of_card(model), relations=variant.relations, grouped=variant.grouped)
+    # Relation guidance needs CSAM, which not every row has.
+    sampling = dataclasses.replace(
+        Sampling.of_card(model), relations=variant.relations, grouped=variant.grouped, relation_guidance=0.0
+    )
     pipeline = load_pipeline(model)
     return {str(count): measure_binding(pipeline, plan.scenes, plan.seed, sampling, count) for count in plan.subjects}
 

@@ -53,6 +53,7 @@ class Sampling:
     num_frames: int = 25
     num_inference_steps: int = 20
     guidance_scale: float = 1.0
+    relation_guidance: float = 0.0
     shift: float = 3.0
     negative_prompt: str = ""
     relations: Relations = field(default_factory=Relations)
@@ -68,8 +69,8 @@ class Sampling:
     def of_card(cls, folder: Path) -> Sampling:
         """The settings that the card in a model folder recommends."""
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        names = ("num_frames", "num_inference_steps", "guidance_scale", "shift", "negative_prompt")
-        return cls(**{name: card["defaults"][name] for name in names})
+        names = ("num_frames", "num_inference_steps", "guidance_scale", "relation_guidance", "shift", "negative_prompt")
+        return cls(**{name: card["defaults"][name] for name in names if name in card["defaults"]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ def make_clips(
         conditioning_of(pipeline, scene, sampling),
         num_inference_steps=sampling.num_inference_steps,
         guidance_scale=sampling.guidance_scale,
+        relation_guidance=sampling.relation_guidance,
         shift=sampling.shift,
         relations=sampling.relations,
         step_cache=sampling.step_cache,

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, object] = {
     "fps": 12,
     "num_inference_steps": 20,
     "guidance_scale": 1.0,
+    "relation_guidance": 1.5,
     "shift": 3.0,
     "negative_prompt": "",
 }

@@ -69,11 +69,15 @@ class _Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Safetensors:
+class Safetensors:
+    """One safetensors file: shape and dtype of its tensors under their stored names, and the texts in its head."""
+
     path: Path
     tensors: dict[str, TensorInfo]
+    texts: dict[str, str]
 
     def read(self, name: str) -> torch.Tensor:
+        """Values of one tensor, on the CPU. `WeightsError` if they are damaged."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -95,7 +99,7 @@ def open_checkpoint(path: Path, prefer: str = "ema") -> Checkpoint:
         store = open_distributed(path)
         return _select(path, store, prefer, store.others)
     if path.suffix == ".safetensors":
-        return _select(path, _open_safetensors(path), prefer, frozenset())
+        return _select(path, open_safetensors(path), prefer, frozenset())
     values, others = _open_pickle(path, prefer)
     return _select(path, _Loaded(values), prefer, others)
 
@@ -175,18 +179,20 @@ def _strip(name: str) -> str:
     return stripped
 
 
-def _open_safetensors(path: Path) -> _Safetensors:
+def open_safetensors(path: Path) -> Safetensors:
+    """Open a safetensors file; nothing but its head is read. `WeightsError` if it is damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
+            texts = cast("dict[str, str]", file.metadata() or {})
             tensors: dict[str, TensorInfo] = {}
             for name in cast("list[str]", list(file.keys())):
                 part = file.get_slice(name)
                 tensors[name] = TensorInfo(tuple(part.get_shape()), _SAFETENSORS_DTYPES[part.get_dtype()])
     except (OSError, SafetensorError, KeyError) as error:
         raise _unreadable(path) from error
-    return _Safetensors(path, tensors)
+    return Safetensors(path, tensors, texts)
 
 
 def _open_pickle(path: Path, prefer: str) -> tuple[dict[str, torch.Tensor], frozenset[str]]:

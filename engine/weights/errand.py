@@ -23,6 +23,7 @@ from engine.errors import Cancelled
 from engine.events import Progress
 from engine.weights.install import Installation, check, install, remove_leftover, repair
 from engine.weights.installed import remove
+from engine.weights.loras import add_lora
 
 Json = dict[str, Any]
 
@@ -57,10 +58,19 @@ def _run(errand: Json, on_progress: Callable[[Progress], None], cancel: CancelTo
                 return {"done": {"freed_bytes": remove(name)}}
             case "remove_leftover":
                 return {"done": {"freed_bytes": remove_leftover(name)}}
+            case "add_lora":
+                return {"done": {"name": _add_lora(Path(str(source)), on_progress, cancel)}}
             case other:
                 raise ValueError(f"no errand is called {other}")
     except Cancelled:
         return {"cancelled": True}
+
+
+def _add_lora(source: Path, on_progress: Callable[[Progress], None], cancel: CancelToken) -> str:
+    def copied(done: int, total: int) -> None:
+        on_progress(Progress(stage="copy", step=done, num_steps=total, seconds_left=None))
+
+    return add_lora(source, copied, cancel).name
 
 
 def _in_json(done: Installation) -> Json:

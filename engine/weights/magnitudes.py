@@ -7,7 +7,7 @@ calibrate` and kept with the model in one small file, which names the weights it
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.codec import from_json, to_json
@@ -22,11 +22,12 @@ _DIGITS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Magnitudes:
-    """Ratios of one run, a value for each of its steps and the first 1: of the pass with the prompt and of that with
-    the negative prompt."""
+    """Ratios of one run, a value for each of its steps and the first 1: of the pass with the prompt, of that with the
+    negative prompt and of that without CSAM."""
 
     cond: tuple[float, ...]
     uncond: tuple[float, ...]
+    unrelated: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,10 @@ def magnitudes_for(settings: RenderSettings) -> Magnitudes | None:
     """
     if not settings.step_cache or settings.step_cache_kind != "magnitude":
         return None
+    if settings.loras:
+        raise WeightsError(
+            "The magnitudes were measured without LoRAs: choose the step cache “first-block”, or leave out the LoRAs."
+        )
     runs = _read(settings.engine).runs
     return min(runs, key=lambda run: (abs(len(run.cond) - settings.num_inference_steps), -len(run.cond)))
 
@@ -58,8 +63,7 @@ def keep_magnitudes(engine_name: str, magnitudes: Magnitudes) -> Path:
         # Nothing that could be of use: it is what this measurement replaces.
         before = ()
     rounded = Magnitudes(
-        cond=tuple(round(value, _DIGITS) for value in magnitudes.cond),
-        uncond=tuple(round(value, _DIGITS) for value in magnitudes.uncond),
+        **{name: tuple(round(value, _DIGITS) for value in ratios) for name, ratios in asdict(magnitudes).items()}
     )
     kept = [run for run in before if len(run.cond) != len(rounded.cond)]
     runs = tuple(sorted((*kept, rounded), key=lambda run: len(run.cond)))
@@ -85,6 +89,7 @@ def _read(engine_name: str) -> _Calibration:
         raise WeightsError(f"{path} is damaged: {do}.") from error
     if found.weights != digest:
         raise WeightsError(f"{path} was measured with other weights than the installed ones: {do}.")
-    if not found.runs or any(not run.cond or len(run.cond) != len(run.uncond) for run in found.runs):
+    lengths = [{len(run.cond), len(run.uncond), len(run.unrelated)} for run in found.runs]
+    if not lengths or any(len(each) != 1 or 0 in each for each in lengths):
         raise WeightsError(f"{path} is damaged: {do}.")
     return found

@@ -15,6 +15,7 @@ function clipFacts(clip) {
     clip.seconds === null ? null : say("clip_made_in", { seconds: clip.seconds < 10 ? clip.seconds.toFixed(1) : Math.round(clip.seconds) }),
     clip.builtin ? null : clip.engine_title, // the built-in one is named on the picture already
     clip.draft.length ? say("clip_draft", { what: clip.draft.join(say("list_comma")) }) : null,
+    clip.loras && clip.loras.length ? say("clip_loras", { names: clip.loras.map((one) => one.name).join(say("list_comma")) }) : null,
     clip.edited && clip.edited.length ? say("clip_edited", { steps: clip.edited.join(say("list_comma")) }) : null,
   ];
   return h("p", { class: "facts" }, parts.filter(Boolean).join(" · "));

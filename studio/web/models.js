@@ -20,6 +20,8 @@ function modelsPart(ask, root, onChanged) {
     list,
   );
   root.append(dialog);
+  const shelf = loraShelf(tell, look);
+  dialog.append(shelf.node);
   const rows = new Map();
   let timer = null;
   let known = ""; // which models were usable when we looked last
@@ -58,15 +60,51 @@ function modelsPart(ask, root, onChanged) {
       }
       rows.get(model.name).update(model, answer);
     }
+    shelf.update(answer);
     dot.hidden = !answer.models.some((one) => one.state === "damaged" && !one.errand);
     button.setAttribute("aria-label", dot.hidden ? say("models_title") : say("models_one_damaged"));
-    const usable = answer.models.map((one) => `${one.name} ${one.state}`).join("/");
+    const usable = [...answer.models.map((one) => `${one.name} ${one.state}`), ...answer.loras.list.map((one) => one.digest)].join("/");
     if (known && known !== usable) onChanged();
     known = usable;
   }
 
   ask({ do: "models" }).then((answer) => !answer.error && show(answer));
   return { button, open };
+}
+
+// How far an errand is, and the button that stops it.
+function errandProgress(onStop) {
+  const stage = h("span", {});
+  const left = h("span", { class: "left" });
+  const fillBar = h("i", {});
+  const bar = h("div", { class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, fillBar);
+  const stop = h("button", { type: "button", onclick: onStop }, say("models_stop"));
+  const node = h("div", { class: "progress", hidden: true }, h("p", { class: "line" }, stage, left), bar, h("div", { class: "acts" }, stop));
+
+  function draw(errand, title) {
+    node.hidden = !errand;
+    if (!errand) return;
+    write(stage, errand.stopping ? say("run_stopping") : errand.amount ? say("named", { what: errand.stage || say("models_beginning"), name: errand.amount }) : errand.stage || say("models_beginning"));
+    write(left, errand.stopping ? "" : timeLeft(errand.seconds_left));
+    bar.className = errand.percent === null ? "bar open" : "bar";
+    bar.setAttribute("aria-label", say("named", { what: title, name: errand.stage }));
+    fillBar.style.width = errand.percent === null ? "" : `${errand.percent}%`;
+    if (errand.percent === null) bar.removeAttribute("aria-valuenow");
+    else bar.setAttribute("aria-valuenow", Math.round(errand.percent));
+    stop.disabled = errand.stopping;
+  }
+
+  return { node, stop, draw };
+}
+
+// Sends one file of the user's to the studio; the answer, or what went wrong.
+async function sendWeights(query, file) {
+  try {
+    const address = `studio/weights?${new URLSearchParams(query)}`;
+    return await (await fetch(address, { method: "POST", body: file, headers: { "Accept-Language": spoken } })).json();
+  } catch (error) {
+    return { error: say("models_not_sent", { name: file.name }) };
+  }
 }
 
 function modelRow(name, tell, look) {
@@ -79,13 +117,7 @@ function modelRow(name, tell, look) {
   const said = h("p", { class: "quiet said", role: "status", hidden: true });
   const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
 
-  const stage = h("span", {});
-  const left = h("span", { class: "left" });
-  const fillBar = h("i", {});
-  const bar = h("div", { class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, fillBar);
-  const stop = h("button", { type: "button", onclick: () => doing({ do: "models_stop", name }) }, say("models_stop"));
-  const progress = h("div", { class: "progress", hidden: true }, h("p", { class: "line" }, stage, left), bar, h("div", { class: "acts" }, stop));
-
+  const progress = errandProgress(() => doing({ do: "models_stop", name }));
   const make = (text, run, kind) => h("button", { type: "button", class: kind || "small", onclick: run }, text);
   const download = make(say("models_download"), () => openPanel("download"));
   const own = make(say("models_own"), () => openPanel("own"));
@@ -99,7 +131,7 @@ function modelRow(name, tell, look) {
     "li",
     { class: "model", "data-model": name },
     h("div", { class: "model-head" }, title, state),
-    purpose, facts, licence, problem, progress, fault, said, acts, panel,
+    purpose, facts, licence, problem, progress.node, fault, said, acts, panel,
   );
   let model = null;
   let desk = null;
@@ -186,7 +218,7 @@ function modelRow(name, tell, look) {
   async function begin(more, accept, kind = "install") {
     const error = await tell({ do: "models_do", name, kind, accepted: accept.accepted(), ...more });
     sentence(fault, error);
-    if (!error) closePanel(stop);
+    if (!error) closePanel(progress.stop);
   }
 
   async function sendFile(file, accept) {
@@ -196,32 +228,13 @@ function modelRow(name, tell, look) {
     }
     sentence(fault, "");
     sentence(said, say("models_sending"));
-    let answer;
-    try {
-      const query = new URLSearchParams({ name, file: file.name, accepted: String(accept.accepted()) });
-      answer = await (await fetch(`studio/weights?${query}`, { method: "POST", body: file, headers: { "Accept-Language": spoken } })).json();
-    } catch (error) {
-      answer = { error: say("models_not_sent", { name: file.name }) };
-    }
+    const answer = await sendWeights({ name, file: file.name, accepted: String(accept.accepted()) }, file);
     sentence(said, "");
     sentence(fault, answer.error);
     if (!answer.error) {
-      closePanel(stop);
+      closePanel(progress.stop);
       look();
     }
-  }
-
-  function drawProgress(errand) {
-    progress.hidden = !errand;
-    if (!errand) return;
-    write(stage, errand.stopping ? say("run_stopping") : errand.amount ? say("named", { what: errand.stage || say("models_beginning"), name: errand.amount }) : errand.stage || say("models_beginning"));
-    write(left, errand.stopping ? "" : timeLeft(errand.seconds_left));
-    bar.className = errand.percent === null ? "bar open" : "bar";
-    bar.setAttribute("aria-label", say("named", { what: model.title, name: errand.stage }));
-    fillBar.style.width = errand.percent === null ? "" : `${errand.percent}%`;
-    if (errand.percent === null) bar.removeAttribute("aria-valuenow");
-    else bar.setAttribute("aria-valuenow", Math.round(errand.percent));
-    stop.disabled = errand.stopping;
   }
 
   return {
@@ -246,7 +259,7 @@ function modelRow(name, tell, look) {
         fill(licence, text, model.licence_link && [" ", h("a", { href: model.licence_link, target: "_blank", rel: "noreferrer" }, say("models_read_it"))]);
       }
       sentence(problem, busy ? "" : model.problem);
-      drawProgress(model.errand);
+      progress.draw(model.errand, model.title);
       if (!said.textContent || model.said || busy) sentence(said, model.said);
       if (model.fault && !busy) sentence(fault, model.fault);
       else if (busy) sentence(fault, "");

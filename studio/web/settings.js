@@ -15,6 +15,24 @@ function settingsPart(engines) {
   const seedField = field(say("settings_seed"), seed);
   const numbers = [1, 2, 3, 4, 5, 6, 7, 8].map((count) => sayCount("settings_count", count));
   const count = field(say("settings_how_many"), h("select", {}, numbers.map((title, place) => h("option", { value: String(place + 1) }, title))));
+  const finer = {
+    guidance_scale: number("settings_guidance", 0, 30),
+    relation_guidance: number("settings_relation_guidance", 0, 10),
+    binding_strength: number("settings_binding", 0, 4),
+    shift: number("settings_shift", 0.1, 30),
+    guided_share: number("settings_guided_share", 0, 1),
+  };
+  const loras = lorasPart();
+  const more = h(
+    "details",
+    { class: "more wide" },
+    h("summary", {}, say("settings_more")),
+    h(
+      "div",
+      { class: "more-fields" },
+      finer.guidance_scale.node, finer.relation_guidance.node, finer.binding_strength.node, finer.shift.node, loras.node,
+    ),
+  );
   let lastSeed = ""; // of the render asked for last: ticking the box keeps what is on show
   const keepRow = h("label", { class: "check wide" }, keep, say("settings_keep_seed"));
   const caches = { none: say("settings_cache_none"), "first-block": say("settings_cache_first"), magnitude: say("settings_cache_magnitude") };
@@ -30,9 +48,13 @@ function settingsPart(engines) {
     { class: "wide drafts" },
     h("summary", {}, say("settings_drafts")),
     h("p", { class: "quiet" }, say("settings_drafts_about")),
-    cache.node, share.node,
+    cache.node, share.node, finer.guided_share.node,
   );
-  const fields = { step_cache_kind: cache, step_cache: share, engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField, count };
+  const fields = { ...finer, step_cache_kind: cache, step_cache: share, loras, engine, width: size, height: size, size, num_frames: frames, num_inference_steps: steps, seed: seedField, count };
+
+  function number(title, min, max) {
+    return field(say(title), h("input", { type: "number", min, max, step: "any", inputMode: "decimal" }));
+  }
 
   function seedKind() {
     seed.disabled = !keep.checked;
@@ -71,6 +93,14 @@ function settingsPart(engines) {
       share.control.value = String(values.step_cache);
       drafts.open = true;
     }
+    for (const [name, one] of Object.entries(finer)) {
+      // what an older draft does not say is the engine's own
+      const value = values[name] ?? info.defaults[name];
+      one.control.value = String(value);
+      if (value !== info.defaults[name]) (drafts.contains(one.node) ? drafts : more).open = true;
+    }
+    loras.offer(info.loras, values.loras || []);
+    if (loras.read().length) more.open = true;
     note.textContent = info.note;
     silence();
   }
@@ -95,7 +125,7 @@ function settingsPart(engines) {
     node: h(
       "div",
       { class: "settings", role: "group", "aria-label": say("settings_title") },
-      engine.node, note, size.node, frames.node, steps.node, count.node, seedField.node, keepRow, drafts,
+      engine.node, note, size.node, frames.node, steps.node, count.node, seedField.node, keepRow, more, drafts,
     ),
     read() {
       const kind = cache.control.value;
@@ -108,6 +138,8 @@ function settingsPart(engines) {
         num_inference_steps: steps.control.value === "" ? null : Number(steps.control.value),
         step_cache: kind === "none" ? 0 : share.control.value === "" ? null : Number(share.control.value),
         step_cache_kind: kind === "none" ? "first-block" : kind,
+        ...Object.fromEntries(Object.entries(finer).map(([name, one]) => [name, one.control.value === "" ? null : Number(one.control.value)])),
+        loras: loras.read(),
         seed: keep.checked && seed.value !== "" ? seed.value : null, // as text: numbers here cannot hold every seed
       };
     },
@@ -129,6 +161,7 @@ function settingsPart(engines) {
     offerEngines(list) {
       engines = list;
       listEngines();
+      loras.offer(engines.find((one) => one.name === engine.control.value).loras, loras.read());
     },
     keepSeed(number) {
       keep.checked = number !== null && number !== undefined;
@@ -142,8 +175,8 @@ function settingsPart(engines) {
       silence();
       if (!text) return true;
       if (!(name in fields)) return false;
-      drafts.open = drafts.open || name.startsWith("step_cache");
       fields[name].say(text);
+      for (const fold of [more, drafts]) fold.open = fold.open || fold.contains(fields[name].node);
       fields[name].control.focus();
       return true;
     },

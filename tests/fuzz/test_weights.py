@@ -22,12 +22,15 @@ from engine.weights.bundle import Bundle, text_encoder_config, vae_config
 from engine.weights.checkpoints import open_checkpoint
 from engine.weights.download import _is_recorded
 from engine.weights.installed import locate, status, verify, weights_digest
+from engine.weights.lora_file import open_lora
+from engine.weights.loras import loras
 from engine.weights.magnitudes import magnitudes_for
 from engine.weights.original import network_config_from_original
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.harness import Target
 from tests.fuzz.test_json import damaged
 from tests.unit.tiny_bundle import NETWORK_CONFIG, write_distributed
+from tests.unit.tiny_lora import RANK, SPELLINGS, TARGETS, TINY, products, texts_of
 
 STATE = {"patch.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3), "head.bias": torch.ones(4)}
 
@@ -97,6 +100,25 @@ def read_checkpoint(ending: str, data: bytes, folder: Path) -> None:
         assert tuple(checkpoint.read(name).shape) == info.shape
     for describe in (text_encoder_config, vae_config):
         describe(checkpoint)
+
+
+def read_lora(data: bytes, folder: Path) -> None:
+    path = folder / "style.safetensors"
+    path.write_bytes(data)
+    lora = open_lora(path, "style", TINY)
+    for name in lora.parts:
+        total = torch.zeros(TINY[name])
+        lora.add_to(total, name, 0.5)
+        assert bool(total.isfinite().all())
+
+
+def read_lora_record(data: bytes, folder: Path) -> None:
+    """The record beside a LoRA of the user's: whatever it says, no other file is meant."""
+    own = folder / "models" / "loras"
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "a.safetensors").write_bytes(b"a")
+    (own / "a.json").write_bytes(data)
+    assert all(one.path.parent == own for one in loras())
 
 
 def read_metadata(pieces: bytes, data: bytes, folder: Path) -> None:
@@ -170,6 +192,7 @@ def run_cases(data: bytes, folder: Path) -> None:
     list(run_folder(folder))
 
 
+LORA_RECORD = {"name": "a", "digest": "0" * 64, "size_bytes": 1, "engines": ["nano"]}
 RECORD = {
     "schema_version": 1,
     "complete": True,
@@ -179,7 +202,7 @@ DOWNLOAD = {"complete": True, "files": {"vae.pth": {"size_bytes": 3, "mtime_ns":
 CARD = {"files": {"vae/config.json": "0" * 64}}
 FIGURES = {
     "weights": hashlib.sha256(f"vae/config.json {'0' * 64}\n".encode()).hexdigest(),
-    "runs": [{"cond": [1.0, 0.9], "uncond": [1.0, 0.8]}],
+    "runs": [{"cond": [1.0, 0.9], "uncond": [1.0, 0.8], "unrelated": [1.0, 0.7]}],
 }
 
 
@@ -193,6 +216,13 @@ def test_checkpoints(ending: str, fuzz: Fuzz) -> None:
     fuzz(
         Target(f"checkpoint {ending}", partial(read_checkpoint, ending), seeds), st.one_of(made, st.binary(max_size=50))
     )
+
+
+def test_loras(fuzz: Fuzz) -> None:
+    small = products(TARGETS[:2])
+    seeds = [save(spell(small)) for spell in SPELLINGS.values()]
+    seeds.append(save(SPELLINGS["diffusers"](small), texts_of(r=RANK, lora_alpha=2, alpha_pattern={"to_q": 4})))
+    fuzz(Target("LoRA", read_lora, seeds), made_safetensors)
 
 
 def test_distributed_checkpoints(fuzz: Fuzz, tmp_path: Path) -> None:
@@ -212,6 +242,7 @@ def test_distributed_pieces(fuzz: Fuzz, tmp_path: Path) -> None:
         ("conversion record", partial(read_installed, "conversion.json", "lumosx"), RECORD),
         ("card of a model", partial(read_installed, "card.json", "nano"), CARD),
         ("figures of a step cache", read_figures, FIGURES),
+        ("record of a LoRA", read_lora_record, LORA_RECORD),
         ("download record", read_download, DOWNLOAD),
         ("recorded JSON", read_case, RECORD),
         ("recorded cases", run_cases, {"caption": "a man", "phrases": ["man"], "groups": [[1, 2]], "width": 64}),

@@ -145,6 +145,16 @@ RELATIONS = (
         caught_by=("tests/unit/test_layout.py::test_published_cells_walk_with_the_padded_row_length",),
     ),
     Mutant(
+        name="relation guidance leads towards a clip without relations",
+        path="engine/model/pipeline.py",
+        before="guided = guided + one.weight * (own - other)",
+        after="guided = guided + one.weight * (other - own)",
+        caught_by=(
+            "tests/unit/test_pipeline.py::test_relation_guidance_leads_away_from_pictures_that_see_everything",
+            "tests/unit/test_pipeline.py::test_guidance_is_the_extrapolation_from_the_negative_prompt",
+        ),
+    ),
+    Mutant(
         name="references stand in the corner of the canvas",
         path="engine/pictures.py",
         before="left, top = (width - new_width) // 2, (height - new_height) // 2",

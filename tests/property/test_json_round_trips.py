@@ -13,7 +13,7 @@ from engine.codec import from_json, to_json
 from engine.engines import engine_names
 from engine.errors import UserError
 from engine.events import Event, Finished, Preview, Progress
-from engine.request import Clip, RenderRequest, RenderSettings
+from engine.request import Clip, LoraChoice, RenderRequest, RenderSettings
 from engine.scene import PromptSpan, Reference, Role, Scene, Subject
 
 FEW = settings(max_examples=30, deadline=None)
@@ -46,6 +46,12 @@ scenes = st.builds(
     spans=st.lists(st.builds(PromptSpan, start=st.integers(), end=st.integers(), target=texts), max_size=3).map(tuple),
     unbound=st.lists(texts, max_size=2).map(tuple),
 )
+loras = st.builds(
+    LoraChoice,
+    name=st.text("ab é", min_size=1, max_size=8),
+    digest=st.text("0123456789abcdef", min_size=64, max_size=64),
+    strength=st.floats(-4, 4),
+)
 render_settings = st.builds(
     RenderSettings,
     width=st.integers(1, 50).map(lambda n: 16 * n),
@@ -60,10 +66,12 @@ render_settings = st.builds(
     engine=st.sampled_from(engine_names()),
     profile=texts.filter(bool),
     binding_strength=st.floats(0, 4),
+    relation_guidance=st.floats(0, 10),
     relational_positions=st.booleans(),
     relational_self_attention=st.booleans(),
     relational_cross_attention=st.booleans(),
     unpooling=st.sampled_from(["published", "corrected"]),
+    loras=st.lists(loras, max_size=2, unique_by=lambda one: one.digest).map(tuple),
 )
 complete_scenes = st.lists(st.text("abc ", min_size=1, max_size=8), max_size=3).map(
     lambda labels: Scene(

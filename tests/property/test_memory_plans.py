@@ -21,6 +21,8 @@ WORKS = st.builds(
     references=st.integers(0, 12),
     steps=st.integers(1, 60),
     passes=st.sampled_from([1, 2]),
+    unrelated=st.sampled_from([0, 0.5, 1]),
+    copies=st.integers(1, 4),
     kept_streams=st.integers(0, 6),
 )
 SIZES = st.sampled_from([PUBLISHED, dataclasses.replace(PUBLISHED, value_bytes=4, width=160, ffn_width=512)])

@@ -120,7 +120,7 @@ def test_who_wears_what_is_measured_with_the_settings_of_every_draft(
 ) -> None:
     shutil.copytree(assets, tmp_path / "assets")
     use_assets(monkeypatch, tmp_path / "assets")
-    keep_magnitudes("nano", Magnitudes(cond=(1.0,) * 4, uncond=(1.0,) * 4))
+    keep_magnitudes("nano", Magnitudes(cond=(1.0,) * 4, uncond=(1.0,) * 4, unrelated=(1.0,) * 4))
     asked: list[Sampling] = []
 
     def judged(_: LumosXPipeline, scenes: int, seed: int, sampling: Sampling, num_subjects: int) -> list[Score]:

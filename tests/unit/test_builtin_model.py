@@ -122,7 +122,7 @@ def test_drafts_are_judged_as_clips_of_its_own_size() -> None:
     pipeline = load_pipeline(locate("nano"))
     scene = evaluation_scene(1, 0, 2)
     full = Sampling(num_frames=5, num_inference_steps=4)
-    always = MagnitudeCache(threshold=1.0, cond=[1.0], uncond=[1.0])
+    always = MagnitudeCache(threshold=1.0, cond=[1.0], uncond=[1.0], unrelated=[1.0])
     worked: list[int] = []
     blocks: Any = pipeline.transformer.blocks
     blocks[-1].ffn.register_forward_hook(lambda *_: worked.append(1))

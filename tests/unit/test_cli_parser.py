@@ -26,6 +26,7 @@ COMMANDS = [
     ["weights", "convert"],
     ["weights", "verify"],
     ["weights", "remove"],
+    ["weights", "add-lora"],
     ["nano"],
     ["nano", "train"],
     ["nano", "eval"],
@@ -87,6 +88,12 @@ def test_what_is_left_open_is_none() -> None:
         assert args[option] is None
 
 
+def test_a_lora_is_a_name_and_perhaps_a_strength() -> None:
+    args = parse(["render", "x", "--out", "y", "--lora", "style:0.5", "--lora", "b", "--lora", "plain:-1"])
+    assert args.lora == [("style", 0.5), ("b", 1.0), ("plain", -1.0)]
+    assert parse(["render", "x", "--out", "y"]).lora is None
+
+
 def test_a_dry_run_needs_no_target() -> None:
     assert parse(["render", "x", "--dry-run"]).out is None
 
@@ -126,6 +133,10 @@ def test_rounds_are_for_the_groups_that_go_in_rounds() -> None:
         ("render x --out y --size 832", "--size has to be width x height in pixels, as in 832x480, not “832”."),
         ("render x --out y --size 0x9", "--size has to be width x height"),
         ("render x --out y --guidance nan", "--guidance has to be between 0.0 and 100.0, not nan."),
+        ("render x --out y --lora style:strong", "--lora has to be a number, not “strong”."),
+        ("render x --out y --lora style:9", "--lora has to be between -4.0 and 4.0, not 9.0."),
+        ("render x --out y --lora :1", "--lora has to name a LoRA, as in style:0.8, not “:1”."),
+        ("render x --out y --lora a --no-lora", "--lora and --no-lora exclude each other"),
         ("nano train --stage every", "--stage has to be one of all, tokenizer, vae, relations, ablation, not “every”."),
         (
             "test everything",

@@ -47,7 +47,8 @@ def counted(
             finally:
                 handle.remove()
 
-        request = tiny_request(store, num_inference_steps=STEPS, guidance_scale=3.0, profile=profile, **settings)
+        settings = {"guidance_scale": 3.0, "relation_guidance": 0.0, **settings}
+        request = tiny_request(store, num_inference_steps=STEPS, profile=profile, **settings)
         with monkeypatch.context() as patched:
             patched.setattr(LumosXTransformer3DModel, "forward", counting)
             list(engine.render(request, store, CancelToken(), tmp_path / "clip.mp4"))
@@ -83,6 +84,8 @@ def test_guidance_in_part_of_the_steps_takes_so_many_passes_less(
     assert passes == STEPS + STEPS // 2
     assert not np.array_equal(half, whole)
     assert counted(guided_share=0.0)[1] == STEPS
+    assert counted(guidance_scale=1.0, relation_guidance=2.0, guided_share=0.5)[1] == STEPS + STEPS // 2
+    assert counted(relation_guidance=2.0)[1] == 3 * STEPS
 
 
 def test_a_draft_with_a_cache_begins_anew_and_its_seeds_are_painted_one_by_one(
@@ -110,15 +113,17 @@ def test_a_draft_is_called_a_draft() -> None:
     assert draft_of(resolve_settings("lumosx", num_inference_steps=60)) == ()
     quick = resolve_settings("lumosx", num_inference_steps=20, step_cache=0.1, guided_share=0.5)
     assert len(draft_of(quick)) == 3
-    assert draft_of(resolve_settings("nano", guided_share=0.5)) == ()  # it is not guided anyway
+    assert len(draft_of(resolve_settings("nano", guided_share=0.5))) == 1
+    assert draft_of(resolve_settings("nano", guided_share=0.5, relation_guidance=0.0)) == ()  # it is not guided anyway
     assert work_of(quick, 0).passes == 1.5
 
 
 def test_settings_from_before_drafts_can_be_read_and_wrong_ones_not() -> None:
     data: Any = to_json(engine_info("nano").defaults)
     assert data["step_cache"] == 0.0
-    del data["step_cache"], data["guided_share"]
-    assert from_json(RenderSettings, data) == engine_info("nano").defaults
+    del data["step_cache"], data["guided_share"], data["relation_guidance"]
+    # Clips from before relation guidance were made without it.
+    assert from_json(RenderSettings, data) == resolve_settings("nano", relation_guidance=0.0)
     del data["seed"]
     with pytest.raises(InputError, match="lacks the field “seed”"):
         from_json(RenderSettings, data)

@@ -12,13 +12,13 @@ import pytest
 
 from engine.bench.gpu import FullSize, operations_of_pass
 from engine.cli.main import main
-from engine.engines import engine_info
+from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError, MachineError
 from engine.memory import machine
 from engine.memory.forecast import forecast, time_in_words
 from engine.memory.pace import Pace, PaceBook, operations_of_step, seconds_of
 from engine.memory.plan import Budget, Way, Work
-from engine.memory.profiles import Limits, limits_in_gb
+from engine.memory.profiles import Limits, limits_in_gb, work_of
 from engine.memory.sizes import PUBLISHED
 from engine.paths import pace_file
 from engine.pictures import PictureStore
@@ -37,6 +37,32 @@ def test_operations_are_those_that_torch_counts(groups: tuple[int, ...]) -> None
     counted = operations_of_pass(FullSize(groups=groups))
     assert operations_of_step(PUBLISHED, work) == pytest.approx(counted, rel=0.01)
     assert operations_of_step(PUBLISHED, dataclasses.replace(work, passes=2)) == 2 * operations_of_step(PUBLISHED, work)
+
+
+def test_a_pass_without_segments_takes_what_plain_attention_takes_for_every_seed() -> None:
+    work = Work(width=832, height=480, num_frames=81, references=8, passes=1)
+    alone = dataclasses.replace(work, unrelated=1)
+    # References as further frames of the video: the same tokens, all of which see one another.
+    frames = dataclasses.replace(work, num_frames=81 + 8 * 4, references=0)
+    assert operations_of_step(PUBLISHED, alone) == operations_of_step(PUBLISHED, frames)
+    assert operations_of_step(PUBLISHED, alone) > operations_of_step(PUBLISHED, work)
+    four = dataclasses.replace(alone, copies=4)
+    assert operations_of_step(PUBLISHED, four) == 4 * operations_of_step(PUBLISHED, alone)
+    both = dataclasses.replace(four, passes=2)
+    shared = dataclasses.replace(four, unrelated=0)
+    assert operations_of_step(PUBLISHED, both) == sum(operations_of_step(PUBLISHED, each) for each in (four, shared))
+
+
+def test_the_settings_say_how_many_passes_there_are() -> None:
+    def passes(references: int, **settings: Any) -> tuple[float, float]:
+        work = work_of(resolve_settings("lumosx", **settings), references)
+        return work.passes, work.unrelated
+
+    assert passes(3) == (2, 0)
+    assert passes(3, relation_guidance=1.5) == (3, 1)
+    assert passes(3, relation_guidance=1.5, guided_share=0.5, guidance_scale=1.0) == (1.5, 0.5)
+    assert passes(0, relation_guidance=1.5) == (2, 0)
+    assert passes(3, relation_guidance=1.5, relational_self_attention=False) == (2, 0)
 
 
 def test_the_time_is_that_of_steps_and_pixels() -> None:

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers.hooks import FirstBlockCacheConfig
 
+from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, Step, draw_noise
 from engine.model.transformer import LumosXTransformer3DModel
 from tests.unit.tiny_network import CHANNELS, TEXT_DIM, WORDS
@@ -90,6 +93,54 @@ def test_guidance_is_the_extrapolation_from_the_negative_prompt(pipeline: LumosX
     expected = noise - (negative + 4.0 * (positive - negative))
     latents = pipeline.denoise(noise, told, num_inference_steps=1, guidance_scale=4.0, shift=8.0)
     torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-5)
+
+
+def cast(pipeline: LumosXPipeline) -> Conditioning:
+    """Two subjects, the first with a coat."""
+    pictures = np.random.default_rng(0).integers(0, 256, (3, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    masks = torch.zeros(3, pipeline.encode_prompt("a").shape[1], dtype=torch.bool)
+    masks[0, 1], masks[1, 4], masks[2, 7] = True, True, True
+    told = conditioning(pipeline)
+    return replace(told, reference_latents=pipeline.encode_references(pictures), groups=(2, 1), text_masks=masks)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_relation_guidance_leads_away_from_pictures_that_see_everything(pipeline: LumosXPipeline, rows: int) -> None:
+    told = cast(pipeline)
+    noise = draw_noise(pipeline.latent_shape(WIDTH, HEIGHT, FRAMES), tuple(range(rows)))
+
+    def passed(context: torch.Tensor, relations: Relations) -> torch.Tensor:
+        return pipeline.transformer(
+            noise,
+            torch.tensor([1000]),
+            context,
+            reference_latents=told.reference_latents,
+            groups=told.groups,
+            text_masks=told.text_masks,
+            relations=relations,
+        ).sample
+
+    with torch.no_grad():
+        related, negative = passed(told.context, Relations()), passed(told.negative_context, Relations())
+        unrelated = passed(told.context, Relations(self_attention=False))
+    assert (related - unrelated).abs().max() > 1e-3
+    expected = noise - (related + 3.0 * (related - negative) + 1.5 * (related - unrelated))
+    options: dict[str, Any] = {"num_inference_steps": 1, "guidance_scale": 4.0, "shift": 8.0}
+    latents = pipeline.denoise(noise, told, relation_guidance=1.5, **options)
+    torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-5)
+    published = pipeline.denoise(noise, told, **options)
+    torch.testing.assert_close(published, noise - (related + 3.0 * (related - negative)), atol=1e-5, rtol=1e-5)
+
+
+def test_without_pictures_or_relations_there_is_nothing_to_be_led_away_from(pipeline: LumosXPipeline) -> None:
+    plain = denoise(pipeline)
+    assert torch.equal(denoise(pipeline, relation_guidance=2.0), plain)
+    told, noise = cast(pipeline), draw_noise(pipeline.latent_shape(WIDTH, HEIGHT, FRAMES), (0,))
+    options: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": 1.0, "shift": 8.0}
+    for relations, same in ((Relations(self_attention=False), True), (Relations(), False)):
+        first = pipeline.denoise(noise, told, relations=relations, **options)
+        second = pipeline.denoise(noise, told, relations=relations, relation_guidance=2.0, **options)
+        assert torch.equal(first, second) == same
 
 
 def test_every_step_is_reported_with_its_clean_estimate(pipeline: LumosXPipeline) -> None:

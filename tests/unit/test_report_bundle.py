@@ -17,6 +17,7 @@ from engine.errors import InputError, MachineError
 from engine.paths import clips_dir, jobs_file, log_file, pictures_dir, preferences_file
 from engine.pictures import PictureStore
 from engine.report_bundle import Hider, write_report
+from engine.request import LoraChoice
 from studio.app import _log_to_file
 from studio.job_store import JobState, JobStore
 from studio.jobs import JobQueue
@@ -43,9 +44,10 @@ def read(path: Path) -> dict[str, str]:
 def queue() -> Any:
     store = PictureStore(pictures_dir())
     jobs = JobStore(jobs_file())
-    job_id = jobs.add(tiny_request(store, seed=7), "Anna and Zoe")
+    lora = LoraChoice(name="Zoe in ink", digest="a" * 64)
+    job_id = jobs.add(tiny_request(store, seed=7, loras=(lora,)), "Anna and Zoe")
     jobs.claim("me", lambda job, taken: clips_dir() / "x.mp4")
-    log = f"LumosX Studio\nAnna and Zoe\nfault in /home/anna/x.py: {PROMPT}, a red coat"
+    log = f"LumosX Studio\nAnna and Zoe\nfault in /home/anna/x.py: {PROMPT}, a red coat, Zoe in ink"
     jobs.finish(job_id, "me", JobState.failed, error="It broke.", log=log)
     made = JobQueue(lambda: pytest.fail("nothing is rendered here"), store, clips_dir, jobs)
     made._refresh()
@@ -90,7 +92,7 @@ def test_a_bundle_holds_texts_only_and_says_so(tmp_path: Path) -> None:
 def test_a_failed_render_is_told_without_the_users_words(queue: Any, tmp_path: Path) -> None:
     found = bundle(queue, tmp_path, job=queue.jobs()[0].id)
     whole = "\n".join(found.values())
-    for word in (PROMPT, "red coat", "Anna and Zoe", "anna", str(tmp_path / "home")):
+    for word in (PROMPT, "red coat", "Anna and Zoe", "anna", "Zoe in ink", str(tmp_path / "home")):
         assert word not in whole
     facts = json.loads(found["render.json"])
     assert (facts["error"], facts["settings"]["seed"]) == ("It broke.", 7)
@@ -107,6 +109,7 @@ def test_ticked_the_words_go_along(queue: Any, tmp_path: Path) -> None:
     found = bundle(queue, tmp_path, job=queue.jobs()[0].id, words=True)
     assert json.loads(found["render.json"])["prompt"] == PROMPT
     assert PROMPT in found["render log.txt"]
+    assert json.loads(found["render.json"])["settings"]["loras"][0]["name"] == "Zoe in ink"
 
 
 def test_without_a_render_and_without_a_doctor_there_is_still_a_report(queue: Any, tmp_path: Path) -> None:

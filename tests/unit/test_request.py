@@ -39,6 +39,7 @@ SETTINGS = engine_info("nano").defaults
         ("guidance_scale", math.inf, "30.0"),
         ("shift", 0.0, "0.1"),
         ("binding_strength", 5.0, "4.0"),
+        ("relation_guidance", 11.0, "10.0"),
     ],
 )
 def test_values_out_of_range_name_the_nearest_legal_one(field: str, value: Any, nearest: str) -> None:

@@ -87,13 +87,15 @@ def computed(pipeline: LumosXPipeline) -> Generator[list[int]]:
 
 
 def even(threshold: float = 1.0) -> MagnitudeCache:
-    return MagnitudeCache(threshold=threshold, cond=EVEN, uncond=EVEN)
+    return MagnitudeCache(threshold=threshold, cond=EVEN, uncond=EVEN, unrelated=EVEN)
 
 
 def test_ratios_that_never_allow_it_take_nothing_over(pipeline: LumosXPipeline) -> None:
     full, _ = sampled(pipeline, None, guidance_scale=3.0)
     with computed(pipeline) as seen:
-        careful, _ = sampled(pipeline, MagnitudeCache(threshold=1.0, cond=NEVER, uncond=NEVER), guidance_scale=3.0)
+        careful, _ = sampled(
+            pipeline, MagnitudeCache(threshold=1.0, cond=NEVER, uncond=NEVER, unrelated=NEVER), guidance_scale=3.0
+        )
     assert seen == list(range(2 * STEPS))
     assert torch.equal(careful, full)
 
@@ -112,7 +114,7 @@ def test_even_magnitudes_take_over_all_but_the_first_fifth_and_every_fourth_step
 
 
 def test_what_a_step_was_off_by_adds_up_to_the_threshold(pipeline: LumosXPipeline) -> None:
-    shrinking = MagnitudeCache(threshold=0.1, cond=[0.96] * STEPS, uncond=EVEN)
+    shrinking = MagnitudeCache(threshold=0.1, cond=[0.96] * STEPS, uncond=EVEN, unrelated=EVEN)
     with computed(pipeline) as seen:
         sampled(pipeline, shrinking)
     # One step is off by 0.04, the next by 0.0784: together beyond 0.1.
@@ -121,17 +123,22 @@ def test_what_a_step_was_off_by_adds_up_to_the_threshold(pipeline: LumosXPipelin
 
 def test_the_passes_of_guidance_have_figures_of_their_own(pipeline: LumosXPipeline) -> None:
     with computed(pipeline) as seen:
-        sampled(pipeline, MagnitudeCache(threshold=1.0, cond=EVEN, uncond=NEVER), guidance_scale=3.0)
+        sampled(pipeline, MagnitudeCache(threshold=1.0, cond=EVEN, uncond=NEVER, unrelated=NEVER), guidance_scale=3.0)
     assert [number // 2 for number in seen if number % 2 == 0] == [0, 1, 5, 9]
     assert [number // 2 for number in seen if number % 2 == 1] == list(range(STEPS))
     with computed(pipeline) as seen:
-        sampled(pipeline, MagnitudeCache(threshold=1.0, cond=NEVER, uncond=EVEN), guidance_scale=3.0, guided_share=0.5)
+        sampled(
+            pipeline,
+            MagnitudeCache(threshold=1.0, cond=NEVER, uncond=EVEN, unrelated=EVEN),
+            guidance_scale=3.0,
+            guided_share=0.5,
+        )
     # Five guided steps of two passes, then one pass each.
     assert seen == [0, 1, 2, 3, 4, 6, 8, 10, 11, 12, 13, 14]
 
 
 def test_figures_of_another_number_of_steps_are_stretched(pipeline: LumosXPipeline) -> None:
-    late = MagnitudeCache(threshold=1.0, cond=[1.0, 1.0, 1.0, 5.0, 5.0], uncond=[1.0])
+    late = MagnitudeCache(threshold=1.0, cond=[1.0, 1.0, 1.0, 5.0, 5.0], uncond=[1.0], unrelated=[1.0])
     with computed(pipeline) as seen:
         sampled(pipeline, late)
     assert seen == [0, 1, 5, 6, 7, 8, 9]
@@ -141,7 +148,7 @@ def test_figures_of_another_number_of_steps_are_stretched(pipeline: LumosXPipeli
 def test_a_run_that_goes_on_reads_the_figures_of_its_own_steps(
     pipeline: LumosXPipeline, done: int, expected: list[int]
 ) -> None:
-    cache = MagnitudeCache(threshold=1.0, cond=[*EVEN[:6], 5.0, *EVEN[7:]], uncond=EVEN)
+    cache = MagnitudeCache(threshold=1.0, cond=[*EVEN[:6], 5.0, *EVEN[7:]], uncond=EVEN, unrelated=EVEN)
     _, states = sampled(pipeline, None)
     with computed(pipeline) as seen:
         sampled(pipeline, cache, start=states[done - 1])

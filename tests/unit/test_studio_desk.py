@@ -180,6 +180,10 @@ def test_what_cannot_render_says_so_at_the_right_place(stand: _Stand, scene: dic
     stand.missing = "Download the weights first."
     assert stand.ask(**ask, settings=stand.settings()) == {"error": "Download the weights first.", "field": "engine"}
     stand.missing = None
+    lora = {"name": "ink", "digest": "0" * 64, "strength": 1}
+    answer = stand.ask(**ask, settings=stand.settings(loras=[lora]))
+    assert (answer["field"], "“ink” is not on this machine" in answer["error"]) == ("loras", True)
+    assert "LoRA“ink”" in stand.ask(**ask, settings=stand.settings(loras=[lora]), language="zh")["error"]
     for picture in (stand.home / "pictures").rglob("*.png"):
         picture.unlink()
     assert "choose the scene again" in stand.ask(**ask, settings=stand.settings())["error"]

@@ -7,8 +7,10 @@ import pytest
 from engine.codec import to_json
 from engine.engines import engine_info
 from engine.errors import InputError
+from engine.request import LoraChoice
 from engine.scene import PromptSpan, Reference, Role, Scene, Subject
 from studio.draft import FieldError, changed, edit_prompt, parse_scene, settings_from
+from studio.view import settings_view
 
 PROMPT = "A man in a red coat waves."
 
@@ -108,6 +110,20 @@ def test_an_open_seed_is_drawn_anew_and_a_kept_one_is_kept() -> None:
     )  # more than a browser's number holds
 
 
+LORA: dict[str, object] = {"name": "ink", "digest": "0" * 64, "strength": 1}
+
+
+def test_guidance_shift_and_loras_are_the_engines_unless_a_page_says_so() -> None:
+    usual = engine_info("nano").defaults
+    open_ones = settings_from(_chosen(guidance_scale=None))
+    assert (open_ones.guidance_scale, open_ones.shift, open_ones.loras) == (usual.guidance_scale, usual.shift, ())
+    chosen = settings_from(_chosen(guidance_scale=2, shift=5.5, loras=[LORA | {"strength": 0.5}]))
+    assert (chosen.guidance_scale, chosen.shift) == (2.0, 5.5)
+    assert chosen.loras == (LoraChoice(name="ink", digest="0" * 64, strength=0.5),)
+    shown = settings_view(chosen)
+    assert settings_from(shown) == chosen
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -133,6 +149,19 @@ def test_an_open_seed_is_drawn_anew_and_a_kept_one_is_kept() -> None:
         ({"step_cache_kind": "third"}, "step_cache_kind"),
         ({"step_cache_kind": 3}, "step_cache_kind"),
         ({"step_cache_kind": ["magnitude"]}, "step_cache_kind"),
+        ({"guidance_scale": 31}, "guidance_scale"),
+        ({"guidance_scale": "6"}, "guidance_scale"),
+        ({"relation_guidance": -1}, "relation_guidance"),
+        ({"binding_strength": "strong"}, "binding_strength"),
+        ({"guided_share": 2}, "guided_share"),
+        ({"shift": 0}, "shift"),
+        ({"loras": {}}, "loras"),
+        ({"loras": [LORA | {"digest": "../../etc/passwd"}]}, "loras"),
+        ({"loras": [LORA | {"path": "x"}]}, "loras"),
+        ({"loras": [LORA | {"strength": None}]}, "loras"),
+        ({"loras": [LORA | {"strength": 5}]}, "loras"),
+        ({"loras": [LORA, LORA]}, "loras"),
+        ({"loras": [7]}, "loras"),
     ],
 )
 def test_a_bad_setting_names_its_control(changes: dict[str, object], field: str) -> None:

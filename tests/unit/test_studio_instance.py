@@ -137,7 +137,9 @@ def test_a_home_that_cannot_be_written_is_a_sentence(home: Path) -> None:
 
 
 def test_a_user_error_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main(["--no-browser", "--port", "70000"]) == 2
+    with pytest.raises(SystemExit) as ended:
+        app.main(["--no-browser", "--port", "70000"])
+    assert ended.value.code == 2
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     assert "Traceback" not in captured.err

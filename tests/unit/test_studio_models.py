@@ -12,6 +12,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from engine.engines import engine_info
 from engine.errors import InputError, PictureError
 from engine.faces.kept import forget, keep_faces, known_faces
 from engine.faces.process import FaceProgram
@@ -24,8 +25,10 @@ from studio.models_desk import UPLOAD_BYTES, ModelsDesk
 from studio.notices import Notices
 from studio.picture_advice import picture_advice
 from studio.routes import routes
+from studio.view import engine_view
 from tests.small_catalogue import DETECTOR, PACK, pack_of, use, write_catalogue
 from tests.unit.test_faces import face
+from tests.unit.tiny_lora import write_lora_for_nano
 from tests.unit.tiny_scrfd import group_photograph
 
 Json = dict[str, Any]
@@ -183,6 +186,64 @@ def test_what_a_killed_studio_was_sent_is_thrown_away(small: None, home: Path) -
     (stale / "sent.zip").write_bytes(b"half")
     ModelsDesk(local=True)
     assert not stale.exists()
+
+
+# -- LoRAs -------------------------------------------------------------------------------------------------------------
+
+
+def loras_ended(desk: ModelsDesk) -> Json:
+    """Wait until no LoRA is being added."""
+    deadline = time.monotonic() + 120
+    while (now := desk.answers["models"]({})["loras"])["errand"] is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return now
+
+
+def test_a_lora_is_added_from_its_path_offered_and_removed(desk: ModelsDesk, home: Path, tmp_path: Path) -> None:
+    assert desk.answers["models"]({})["loras"]["list"] == []
+    file = write_lora_for_nano(tmp_path / "ink.safetensors")
+    desk.answers["lora_add"]({"path": f' "{file}" '})
+    with pytest.raises(InputError, match="already"):
+        desk.answers["lora_add"]({"path": str(file)})
+    now = loras_ended(desk)
+    assert (now["said"], now["fault"]) == ("Added. Choose it under More settings.", "")
+    (one,) = now["list"]
+    assert (one["name"], one["engines"], one["problem"]) == ("ink", "Nano, the built-in preview model", "")
+    assert engine_view(engine_info("nano"), None)["loras"] == [{"name": "ink", "digest": one["digest"]}]
+    assert engine_view(engine_info("lumosx"), None)["loras"] == []
+    file.write_bytes(file.read_bytes()[:-3])
+    desk.answers["lora_add"]({"path": str(file)})
+    assert "perhaps truncated" in loras_ended(desk)["fault"]
+    for message, words in [
+        ({}, "incomplete"),
+        ({"path": " "}, "Type the path"),
+        ({"path": str(tmp_path / "x")}, "no "),
+    ]:
+        with pytest.raises(InputError, match=words):
+            desk.answers["lora_add"](message)
+    with pytest.raises(InputError, match="no longer here"):
+        desk.answers["lora_remove"]({"digest": "ink"})
+    assert desk.answers["lora_remove"]({"digest": one["digest"]})["loras"]["list"] == []
+    assert list((home / "models" / "loras").iterdir()) == []
+
+
+def test_a_lora_is_sent_under_its_own_name_and_leaves_no_copy(desk: ModelsDesk, home: Path, tmp_path: Path) -> None:
+    data = write_lora_for_nano(tmp_path / "a.safetensors").read_bytes()
+    with client(desk, home) as browser:
+        query = {"name": "loras", "file": "../..\\..\\Ink & wash.SAFETENSORS"}
+        answer = browser.post("/studio/weights", params=query, content=data).json()
+        assert "error" not in answer
+        assert [one["name"] for one in loras_ended(desk)["list"]] == ["Ink & wash"]
+        query["file"] = "a.pt"
+        assert ".safetensors" in browser.post("/studio/weights", params=query, content=data).json()["error"]
+    desk.close()  # what was sent is deleted at the end of the errand
+    assert sorted(one.name for one in (home / "models").rglob("*") if one.is_file()) == [
+        "Ink & wash.json", "Ink & wash.safetensors",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="on the machine that the studio runs on"):
+        ModelsDesk(local=False).answers["lora_add"]({"path": "x"})
+    with pytest.raises(InputError, match="on the machine that the studio runs on"):
+        ModelsDesk(local=False).answers["lora_remove"]({"digest": "x"})
 
 
 # -- faces -------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from engine.codec import to_json
 from engine.engines import DEFAULT_ENGINE, draft_of, engine_info, resolve_settings
 from engine.events import STAGES, Event, Finished, Notice, Preview, Progress
 from engine.memory.profiles import check_profile, limits_in_gb, place_of
-from engine.request import RenderRequest, RenderSettings
+from engine.request import LoraChoice, RenderRequest, RenderSettings
 
 if TYPE_CHECKING:
     from engine.pictures import PictureStore
@@ -62,16 +62,31 @@ def settings_of(args: argparse.Namespace, source: Source) -> RenderSettings:
         "fps": args.fps,
         "num_inference_steps": args.steps,
         "guidance_scale": args.guidance,
+        "shift": args.shift,
         "binding_strength": args.strength,
         "step_cache": args.step_cache,
         "step_cache_kind": args.step_cache_kind,
         "guided_share": args.guided_share,
+        "relation_guidance": args.relation_guidance,
+        "loras": _loras(args),
         "seed": args.seed,
         "profile": args.profile,
     }
     if args.profile is not None:
         check_profile(args.profile)
     return resolve_settings(engine, **{**kept, **{name: value for name, value in chosen.items() if value is not None}})
+
+
+def _loras(args: argparse.Namespace) -> tuple[LoraChoice, ...] | None:
+    """The LoRAs that the command line names, None if it says nothing of them."""
+    if args.no_lora:
+        return ()
+    if not args.lora:
+        return None
+    from engine.weights.loras import lora_named
+
+    found = [(lora_named(name), strength) for name, strength in args.lora]
+    return tuple(LoraChoice(name=one.name, digest=one.digest, strength=strength) for one, strength in found)
 
 
 def _render(args: argparse.Namespace, request: RenderRequest, store: PictureStore) -> int:

@@ -1,4 +1,4 @@
-"""`weights list|download|convert|verify|repair|calibrate|remove`: the model files."""
+"""`weights list|download|convert|verify|repair|calibrate|remove|loras|add-lora|remove-lora`: the model files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from engine.errors import InputError
@@ -15,6 +16,7 @@ from engine.paths import models_dir
 from engine.weights.catalogue import CatalogueEntry, entries, entry
 from engine.weights.files import readable_size
 from engine.weights.installed import Installed, model_folder, removable, remove, status
+from engine.weights.loras import add_lora, check_whole, lora_named, loras, remove_lora
 
 _PUBLISHED = "lumosx"
 
@@ -29,6 +31,9 @@ def run(args: argparse.Namespace) -> int:
         "repair": _repair,
         "calibrate": _calibrate,
         "remove": _remove,
+        "loras": _loras,
+        "add-lora": _add_lora,
+        "remove-lora": _remove_lora,
     }
     actions[args.action](args)
     return 0
@@ -55,6 +60,9 @@ def _list(args: argparse.Namespace) -> None:
             print(f"  fetched    {one.archive.name} ({one.archive.purpose}, {size}); one of these files is enough:")
         for file in one.files:
             print(f"  file       {file.name} ({file.purpose}, about {readable_size(file.approximate_bytes)})")
+    if loras():
+        print()
+    _print_loras()
 
 
 def _as_json(one: CatalogueEntry, state: Installed) -> dict[str, object]:
@@ -139,6 +147,9 @@ def _verify(args: argparse.Namespace) -> None:
         with _Display() as display:
             count = check(name, display.show)
         print(f"{name}: {count} files are whole ({model_folder(name)})")
+    for one in () if args.name else loras():
+        check_whole(one, again=True)
+        print(f"LoRA {one.name}: its file is whole ({one.path})")
 
 
 def _is_there(name: str) -> bool:
@@ -174,16 +185,52 @@ def _calibrate(args: argparse.Namespace) -> None:
 def _remove(args: argparse.Namespace) -> None:
     wanted = entry(args.name)
     present = [] if wanted.builtin else [one for one in dict.fromkeys(removable(wanted.name)) if one.exists()]
-    if present and not args.yes:
-        folders = " and ".join(str(folder) for folder in present)
-        try:
-            answer = input(f"Delete {folders}? [y/N] ")
-        except EOFError:
-            raise InputError("Removing weights has to be confirmed: add --yes.") from None
-        if answer.strip().lower() not in ("y", "yes"):
-            print("Nothing was removed.")
-            return
+    if present and not args.yes and not _confirmed(" and ".join(str(folder) for folder in present)):
+        return
     print(f"Removed {wanted.title}, {readable_size(remove(wanted.name))} are free again in {models_dir()}")
+
+
+def _confirmed(what: str) -> bool:
+    try:
+        answer = input(f"Delete {what}? [y/N] ")
+    except EOFError:
+        raise InputError("Removing weights has to be confirmed: add --yes.") from None
+    if answer.strip().lower() in ("y", "yes"):
+        return True
+    print("Nothing was removed.")
+    return False
+
+
+def _loras(args: argparse.Namespace) -> None:
+    if args.json:
+        print(json.dumps([{**asdict(one), "file": str(one.path)} for one in loras()], indent=1, ensure_ascii=False))
+    elif loras():
+        _print_loras()
+    else:
+        print("There are no LoRAs yet: add a file with `python3 launcher.py weights add-lora FILE`.")
+
+
+def _print_loras() -> None:
+    for one in loras():
+        engines = " and ".join(entry(name).title for name in one.engines)
+        print(f"LoRA {one.name}: for {engines}")
+        print(f"  installed  {one.path} ({readable_size(one.size_bytes)}), sha256 {one.digest[:12]}…")
+
+
+def _add_lora(args: argparse.Namespace) -> None:
+    with _Display() as display:
+        one = add_lora(
+            args.file,
+            lambda done, total: display.show(Progress(stage="copy", step=done, num_steps=total, seconds_left=None)),
+        )
+    engines = " and ".join(entry(name).title for name in one.engines)
+    print(f'Ready: {one.name}, for {engines}. Render with it by --lora "{one.name}"; docs/weights.md says more.')
+
+
+def _remove_lora(args: argparse.Namespace) -> None:
+    one = lora_named(args.name)
+    if args.yes or _confirmed(str(one.path)):
+        print(f"Removed the LoRA {one.name}, {readable_size(remove_lora(one))} are free again in {models_dir()}")
 
 
 def _licence(one: CatalogueEntry) -> str:
