@@ -93,7 +93,7 @@ def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """How far the frames are apart on average: a network read once more may round otherwise, its memory lies elsewhere."""
+    """How far frames are apart on average: a network read once more may round otherwise, its memory lies elsewhere."""
     return float(np.abs(one.astype(int) - other).mean())
 
 
