@@ -249,9 +249,9 @@ def settings_view(settings: RenderSettings) -> Json:
     }
 
 
-def engine_view(info: EngineInfo, missing: str | None) -> Json:
-    """Return an engine with the sizes and lengths worth offering; `missing` says why it cannot be used yet."""
-    settings = info.defaults
+def engine_view(info: EngineInfo, missing: str | None, settings: RenderSettings) -> Json:
+    """Return an engine with the sizes and lengths worth offering beside its usual `settings`; `missing` says why it
+    cannot be used yet."""
     square = nearest_size(round((settings.width * settings.height) ** 0.5))
     sizes = {
         f"{settings.width}x{settings.height}": say("size_wide", width=settings.width, height=settings.height),

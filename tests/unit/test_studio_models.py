@@ -152,7 +152,7 @@ def client(desk: ModelsDesk, home: Path) -> TestClient:
 
     found = routes(
         key="k", pictures=lambda: PictureStore(home / "pictures"), clips=folder, exports=folder, read_folder=nothing,
-        receive_picture=nothing, receive_shared=nothing, receive_clip=nothing, ask=nothing, models=desk,
+        receive_picture=nothing, receive_shared=nothing, receive_clip=nothing, ask=nothing, ask_as=nothing, models=desk,
     )  # fmt: skip
     return TestClient(Starlette(routes=list(found)), base_url="http://127.0.0.1:7860")
 
