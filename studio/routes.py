@@ -98,7 +98,7 @@ def routes(
                 large="large" in request.query_params,
             )
         except PictureError as error:
-            return PlainTextResponse(str(error), 404)
+            return PlainTextResponse(heard(str(error)), 404)
         # the name is a digest of the content, so it can be kept for good
         return _file(path, "image/webp", {"Cache-Control": "private, max-age=31536000, immutable"})
 
@@ -166,7 +166,7 @@ def routes(
         # a page that is being closed can only leave a message, not wait for an answer
         message = await _message(request)
         if not isinstance(message, dict) or cast("dict[str, Any]", message).get("do") != "keep":
-            return PlainTextResponse("Only drafts are taken here.", 400)
+            return PlainTextResponse(say("guard_drafts_only"), 400)
         return JSONResponse(await run_in_threadpool(ask, message))
 
     return [
@@ -188,7 +188,7 @@ def routes(
 
 
 def _missing() -> Response:
-    return PlainTextResponse("There is no such file.", 404)
+    return PlainTextResponse(say("guard_no_file"), 404)
 
 
 def _file(path: Path, media_type: str, headers: dict[str, str]) -> Response:

@@ -216,7 +216,7 @@ def clip_view(name: str, request: RenderRequest | None, seconds: float | None) -
     """Return a clip as the page shows it; `request` is None for a file that does not say how it was made."""
     answer: Json = {"name": name, "url": clip_url(name), "title": clip_title(name), "has_scene": request is not None}
     if request is None:
-        return answer | {"prompt": "This file does not say how it was made.", "builtin": False}
+        return answer | {"prompt": say("clip_unknown_origin"), "builtin": False}
     settings = request.settings
     info = engine_info(settings.engine)
     return (
