@@ -104,14 +104,14 @@ class VisitorQueue:
         """As `JobQueue.submit`; raises `InputError` where a limit is reached, `MachineError` for what no call holds."""
         with self._asking:
             self._take(request, *variations)
-            return self._queue.submit(request, title, *variations, visitor=self._visitor)
+            return self._queue.submit(request, _whole(title), *variations, visitor=self._visitor)
 
     def replace(self, job_id: str, request: RenderRequest, title: str) -> Job:
         """As `JobQueue.replace`."""
         own = self._own(job_id)
         with self._asking:
             self._take(request, instead_of=own)
-            return self._queue.replace(job_id, request, title)
+            return self._queue.replace(job_id, request, _whole(title))
 
     def cancel(self, job_id: str, *, keep: bool = False) -> bool:
         """As `JobQueue.cancel`."""
@@ -162,3 +162,8 @@ class VisitorQueue:
         self._allowance.check_room()
         live = [job for job in self.jobs() if not job.final and (instead_of is None or job.id != instead_of.id)]
         self._allowance.take(requests, len(live))
+
+
+def _whole(title: str) -> str:
+    """The title with nothing that no file can hold: JSON may smuggle in half a letter."""
+    return title.encode("utf-8", "backslashreplace").decode()

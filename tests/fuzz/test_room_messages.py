@@ -175,7 +175,7 @@ def all_messages(folder: Path) -> list[dict[str, Any]]:
         {"do": "forget", **words, **PERSON, "clips": True},
         {"do": "forget_pictures", **words, "gone": [man["image"]]},
         {"do": "report", "job": None, "words": True},
-        {"do": "prefer", "mark": True, "language": "zh"},
+        {"do": "prefer", "mark": True, "chosen": "zh", "language": "zh"},
         {"do": "find_faces", "picture": man["image"], "one": True},
         {"do": "models"},
         {"do": "models_do", "name": "segment-anything", "kind": "install", "accepted": True, "path": "/nowhere"},
