@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from engine.codec import from_json
 from engine.errors import InputError
+from engine.prompt_text import shortened
 from engine.request import SIZE_MULTIPLE, LoraChoice, RenderSettings
 
 # Wan's own negative prompt; the published LumosX was made with it. Its reference case holds the same text.
@@ -102,7 +103,7 @@ def engine_info(name: str) -> EngineInfo:
     for info in _ENGINES:
         if info.name == name:
             return info
-    raise InputError(f"There is no engine “{name}”; choose one of {', '.join(engine_names())}.")
+    raise InputError(f"There is no engine “{shortened(name)}”; choose one of {', '.join(engine_names())}.")
 
 
 def draft_of(settings: RenderSettings) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ def resolve_settings(engine: str, **overrides: Any) -> RenderSettings:
     for name, value in overrides.items():
         if name not in types:
             close = difflib.get_close_matches(name, types, n=1, cutoff=0.0)
-            raise InputError(f"There is no setting “{name}”; did you mean {close[0]}?")
+            raise InputError(f"There is no setting “{shortened(name)}”; did you mean {close[0]}?")
         if value is not None:
             values[name] = _typed(name, value, types[name])
     return dataclasses.replace(info.defaults, **values)
@@ -147,5 +148,5 @@ def _typed(name: str, value: Any, wanted: type) -> Any:
         return tuple(from_json(LoraChoice, one) for one in cast("list[Any]", value))
     if type(value) is not wanted:
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}[wanted]
-        raise InputError(f"The setting {name} has to be {words}, not “{value}”.")
+        raise InputError(f"The setting {name} has to be {words}, not “{shortened(str(value))}”.")
     return value

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from engine.engines import engine_info, engine_names
 from engine.errors import InputError, PictureError, UserError, WeightsError
+from engine.memory.lent import Lent
 from engine.pictures import PictureStore
 from engine.prompt_text import shortened
 from engine.request import RenderRequest
@@ -24,6 +25,7 @@ from studio import view
 from studio.clip_notes import ClipNotes
 from studio.draft import FieldError, edit_prompt, parse_scene, settings_from
 from studio.drafts import DraftBook
+from studio.forecast import usual_settings
 from studio.formats import FORMATS
 from studio.gallery_desk import GalleryDesk
 from studio.jobs import JobState
@@ -44,7 +46,7 @@ class Desk:
     """Answers the page. `local`: the page runs on this machine's loopback, so paths of this machine may be typed.
 
     `language` is what the user has chosen, "" if nothing. `more` answers what other parts of the studio are asked, by
-    the name of the message.
+    the name of the message. `lent`: see `Backend`.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Desk:
         workshop: Workshop,
         marked: Callable[[], bool] = lambda: False,
         language: Callable[[], str] = lambda: "",
+        lent: Lent | None = None,
         more: Mapping[str, Callable[[Json], Json]] | None = None,
     ) -> None:
         self._queue = queue
@@ -71,6 +74,7 @@ class Desk:
         self._local = local
         self._missing_weights = missing_weights
         self._language = language
+        self._lent = lent
         self._boot = secrets.token_hex(8)
         self._scenes = SceneDesk(pictures=pictures, library=library, drafts=drafts)
         self._gallery = GalleryDesk(
@@ -140,7 +144,7 @@ class Desk:
         with speaking(
             self._language() or language_now()
         ):  # what the user has chosen counts more than what the browser has
-            engines = [view.engine_view(engine_info(name), self._missing_weights(name)) for name in engine_names()]
+            engines = [self._engine(name) for name in engine_names()]
             return {
                 "language": language_now(),
                 "presets": view.preset_views(self._library.presets()),
@@ -149,6 +153,10 @@ class Desk:
                 "local": self._local,
                 "boot": self._boot,
             }
+
+    def _engine(self, name: str) -> Json:
+        info = engine_info(name)
+        return view.engine_view(info, self._missing_weights(name), usual_settings(info.defaults, self._lent))
 
     def _choose(self, message: Json) -> Json:
         name = _text(message, "preset")

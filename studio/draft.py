@@ -14,6 +14,8 @@ from engine.scene import MAX_PROMPT_CHARS, Scene
 from studio.languages import say
 from studio.places import splice
 
+MAX_PICTURES = 100
+"""Of a scene on the page: ten times what models are trained on, and few enough for every answer to come quickly."""
 _NEW_SEED_RANGE = 2**31
 _FINER = ("guidance_scale", "relation_guidance", "binding_strength", "shift", "guided_share")
 
@@ -31,8 +33,11 @@ class FieldError(InputError):
 
 
 def parse_scene(data: object) -> Scene:
-    """Return the scene a page sent; `InputError` if it is none."""
-    return from_json(Scene, data)
+    """Return the scene a page sent; `InputError` if it is none, or larger than any page can work on."""
+    scene = from_json(Scene, data)
+    if len(scene.references()) > MAX_PICTURES or len(scene.subjects) > MAX_PICTURES:
+        raise InputError(say("scene_too_many", most=MAX_PICTURES))
+    return scene
 
 
 def edit_prompt(scene: Scene, prompt: str, caret: int | None = None) -> Scene:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import UserError
 from studio.instance import ANY_HOST, HELLO
-from studio.languages import language_of, speaking
+from studio.languages import heard, language_of, say, speaking
 from studio.visitors import Visitors
 
 ENTER = "/studio/enter"
@@ -40,16 +40,13 @@ _PASSWORD_BYTES = 4096
 _WRONG_S = 1.0
 _DAY_S = 86_400
 
-_NOT_HERE = "There is no such page."
-_OPEN_FIRST = "Open the studio's page first; then this address works for what is yours."
-_DOOR = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+_DOOR = """<!doctype html><html lang="{language}"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
 <title>LumosX Studio</title><style>body{{font:1rem system-ui;max-width:22rem;margin:20vh auto;padding:0 1rem}}
 input,button{{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin-top:.5rem}}</style>
 <h1>LumosX Studio</h1><form method="post" action="{action}"><label>{label}
 <input type="password" name="password" autocomplete="current-password" autofocus required></label>
 <button>{button}</button></form><p role="alert">{said}</p></html>"""
-_LABEL, _BUTTON = "Password of this studio", "Come in"
-_WRONG = "That is not the password; ask whoever runs this studio for it."
 
 
 def middleware(host: str, visitors: Visitors | None = None, *, framed: bool = False) -> list[Middleware]:
@@ -57,10 +54,10 @@ def middleware(host: str, visitors: Visitors | None = None, *, framed: bool = Fa
 
     `visitors`: the studio is shared by these. `framed`: the page is shown inside another site's, as on a Space.
     """
-    guards = [Middleware(KnownHosts, names=known_names(host)), Middleware(SameOrigin)]
+    guards = [Middleware(Speaking), Middleware(KnownHosts, names=known_names(host)), Middleware(SameOrigin)]
     doors = Middleware(Doors, programs=visitors is None)
     admission = [Middleware(Admission, visitors=visitors, framed=framed)] if visitors else []
-    return [*guards, doors, *admission, Middleware(Speaking)]
+    return [*guards, doors, *admission]
 
 
 def known_names(host: str) -> frozenset[str]:
@@ -85,7 +82,7 @@ class KnownHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if _host_name(Headers(scope=scope).get("host", "")) not in self._names:
-                await PlainTextResponse("This studio does not go by this name.", 400)(scope, receive, send)
+                await PlainTextResponse(say("guard_name"), 400)(scope, receive, send)
                 return
         elif scope["type"] != "lifespan":  # the page uses no other kind of connection
             return
@@ -106,7 +103,7 @@ class SameOrigin:
             elsewhere = origin is not None and urlsplit(origin).netloc != headers.get("host")
             following = reading and headers.get("sec-fetch-mode") == "navigate"
             if (elsewhere and not reading) or (site in ("cross-site", "same-site") and not following):
-                await PlainTextResponse("This request came from another site.", 403)(scope, receive, send)
+                await PlainTextResponse(say("guard_elsewhere"), 403)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -126,24 +123,22 @@ class Doors:
             parts = path.split("/")
             plain = ".." not in parts and "." not in parts and not any(sign in path for sign in ("\\", "\0", "//"))
             if not plain or not (path in self._exact or path.startswith(self._below)):
-                await PlainTextResponse(_NOT_HERE, 404)(scope, receive, send)
+                await PlainTextResponse(say("guard_no_page"), 404)(scope, receive, send)
                 return
             if path.startswith("/gradio_api/") and scope["method"] == "POST" and not _fits(Headers(scope=scope)):
-                await PlainTextResponse("This message is too large.", 413)(scope, receive, send)
+                await PlainTextResponse(say("guard_too_large"), 413)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
 class Speaking:
-    """Answers what a page sends in the language that its request names."""
+    """Answers in the language that a request names; a page's own messages may name another one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wish = None
-        if scope["type"] == "http" and scope["path"].startswith("/studio/"):
-            wish = Headers(scope=scope).get("accept-language")
+        wish = Headers(scope=scope).get("accept-language") if scope["type"] == "http" else None
         with speaking(language_of(wish)):
             await self._app(scope, receive, send)
 
@@ -173,7 +168,7 @@ class Admission:
         elif visitor is not None:
             await self._answer(visitor, scope, receive, send)
         elif path != "/" or method != "GET":
-            await PlainTextResponse(_OPEN_FIRST, 401)(scope, receive, send)
+            await PlainTextResponse(say("guard_open_first"), 401)(scope, receive, send)
         elif self._visitors.locked:
             await _door("", 200)(scope, receive, send)
         else:
@@ -183,7 +178,7 @@ class Admission:
         try:
             room = await run_in_threadpool(self._visitors.room, visitor)
         except UserError as error:
-            await PlainTextResponse(str(error), 503)(scope, receive, send)
+            await PlainTextResponse(heard(str(error)), 503)(scope, receive, send)
             return
         if scope["path"] == "/":  # whoever comes back stays known
             send = self._with_cookie(send, self._visitors.pass_of(visitor))
@@ -208,7 +203,7 @@ class Admission:
         async with self._trying:  # one try at a time, and a wrong one takes a second: nobody gets through a list
             if not self._visitors.admits(form.get("password", [""])[0]):
                 await asyncio.sleep(_WRONG_S)
-                return _door(_WRONG, 403)
+                return _door(say("door_wrong"), 403)
         answer = RedirectResponse("/", 303)
         answer.headers["set-cookie"] = self._cookie(self._visitors.new_pass())
         return answer
@@ -251,5 +246,8 @@ async def _small_body(request: Request) -> bytes:
 
 
 def _door(said: str, status: int) -> HTMLResponse:
-    page = _DOOR.format(action=ENTER, label=_LABEL, button=_BUTTON, said=html.escape(said))
+    words = {"language": "language_tag", "label": "door_label", "button": "door_button"}
+    page = _DOOR.format(
+        action=ENTER, said=html.escape(said), **{name: html.escape(say(key)) for name, key in words.items()}
+    )
     return HTMLResponse(page, status, headers={"Cache-Control": "no-store"})

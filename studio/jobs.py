@@ -20,6 +20,7 @@ from engine.errors import Cancelled, OutputError, UserError
 from engine.events import Finished, Notice, Preview, Progress
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
+from studio.callers import Anybody, Callers
 from studio.job_files import clear_unfinished, drop_unfinished, finished_clip, name_for, unfinished_file
 from studio.job_store import PROGRAM_FAULT, Job, JobState, JobStore, Wish
 from studio.languages import say
@@ -39,7 +40,8 @@ _PAUSES_S = (5.0, 15.0, 30.0, 60.0)
 class JobQueue:
     """The jobs of a store, worked off one after another by a thread of this process, which calls `make_engine`.
 
-    `places_of` says where a visitor's pictures and clips lie; without it they all lie in `pictures` and `clips`.
+    `places_of` says where a visitor's pictures and clips lie; without it they all lie in `pictures` and `clips`. With
+    `callers` each job is rendered in the context of the request that asked for it.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class JobQueue:
         clips: Callable[[], Path],
         store: JobStore,
         places_of: Callable[[str], JobPlaces] | None = None,
+        callers: Callers | None = None,
     ) -> None:
         self._make_engine = make_engine
         self._places_of = places_of or partial(_anywhere, JobPlaces(pictures=pictures, clips=clips))
         self._store = store
+        self._callers = callers or Anybody()
         self._engine: RenderEngine | None = None
         self._holder = new_holder()
         self._watch = Watch(self._holder)
@@ -112,14 +116,18 @@ class JobQueue:
     def submit(self, request: RenderRequest, title: str, *variations: RenderRequest, visitor: str = "") -> Job:
         """Put a request at the end of the queue, variations behind it as one batch; all are on disk when it returns."""
         self._check_open()
-        ids = self._store.add_all((request, *variations), title, visitor)
+        with self._callers.asking() as asked:
+            ids = self._store.add_all((request, *variations), title, visitor)
+            asked(*ids)
         self.start()
         return self._after(ids[0])
 
     def replace(self, job_id: str, request: RenderRequest, title: str) -> Job:
         """Give a waiting job another request; raises `InputError` if it has begun meanwhile."""
         self._check_open()
-        self._store.replace(job_id, request, title)
+        with self._callers.asking() as asked:
+            self._store.replace(job_id, request, title)
+            asked(job_id)
         return self._after(job_id)
 
     def cancel(self, job_id: str, *, keep: bool = False) -> bool:
@@ -141,7 +149,9 @@ class JobQueue:
     def retry(self, job_id: str) -> Job:
         """Let a failed or cancelled job wait again, from its last saved step where there is one."""
         self._check_open()
-        self._store.retry(job_id)
+        with self._callers.asking() as asked:
+            self._store.retry(job_id)
+            asked(job_id)
         self.start()
         return self._after(job_id)
 
@@ -240,7 +250,7 @@ class JobQueue:
         tries = 0
         while (running := self._next()) is not None:
             try:
-                self._run(running)
+                self._callers.run(running.job.id, partial(self._run, running))
                 tries = 0
             except OutputError as error:
                 # Not this job's fault, and the next one would fare the same: all of them wait for the disk.

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import InputError, UserError
-from engine.paths import presets_dir
+from engine.paths import builtin_presets_dir, presets_dir
 from engine.pictures import PictureStore
 from engine.scene import Reference, Scene
 from engine.sources import Source, load_source, preset_folders
-from studio.languages import heard, language_now, say, say_count
+from studio.languages import heard, language_now, say, say_count, sentences
 from studio.own_presets import is_own_preset
 
 _MOSAIC = 4
@@ -80,7 +80,9 @@ class Library:
         path = preset_folders(self.own).get(name)
         if path is None:
             raise InputError(say("preset_gone"))
-        return load_source(str(path), self._pictures)
+        source = load_source(str(path), self._pictures)
+        title = _builtin_title(path)
+        return replace(source, title=title) if title else source
 
     def _read_preset(self, name: str, path: Path) -> PresetEntry:
         try:
@@ -88,7 +90,7 @@ class Library:
         except UserError as error:
             return PresetEntry(
                 name=name,
-                title=spoken(path.name),
+                title=_builtin_title(path) or spoken(path.name),
                 about=say("preset_unreadable"),
                 error=heard(str(error)),
                 own=is_own_preset(path, self.own),
@@ -97,11 +99,11 @@ class Library:
         labels = [reference.label for reference in scene.references()]
         return PresetEntry(
             name=name,
-            title=preset_title(source),
+            title=_builtin_title(path) or preset_title(source),
             about=about(scene),
             pictures=_mosaic(scene),
             kind=kind_of(scene),
-            words=" ".join([source.title, scene.prompt[:2000], *labels]),
+            words=" ".join([source.title, _builtin_title(path), scene.prompt[:2000], *labels]),
             own=is_own_preset(path, self.own),
         )
 
@@ -117,6 +119,17 @@ def preset_title(source: Source) -> str:
     """Return a preset's title: the one it carries as it is, a folder's name made readable."""
     plain = re.fullmatch(r"[a-z0-9_-]+", source.title)
     return spoken(source.title) if plain else source.title
+
+
+def title_key(folder_name: str) -> str:
+    """Return the key under which the title of a preset that comes with the program is kept."""
+    return "preset_named_" + re.sub(r"^\d+-", "", folder_name).replace("-", "_")
+
+
+def _builtin_title(folder: Path) -> str:
+    """The title of a preset that comes with the program, in the language that is spoken; "" for any other."""
+    known = sentences(language_now()) if folder.parent == builtin_presets_dir() else {}
+    return known.get(title_key(folder.name), "")
 
 
 def spoken(folder_name: str) -> str:

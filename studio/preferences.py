@@ -45,8 +45,10 @@ class PreferenceBook:
         return found if found.language in LANGUAGES else dataclasses.replace(found, language="")
 
     def _prefer(self, message: Json) -> Json:
-        """Answer with the preferences, changed first where the message says so."""
-        changes = {name: message[name] for name in ("mark", "language") if name in message}
+        """Answer with the preferences, changed first where the message says so: `mark`, and `chosen`, a language. The
+        message's own `language` is the one it is answered in, as of all messages."""
+        fields = {"mark": "mark", "language": "chosen"}
+        changes = {name: message[field] for name, field in fields.items() if field in message}
         if not isinstance(changes.get("mark", False), bool) or changes.get("language", "") not in ("", *LANGUAGES):
             raise InputError(say("old_page"))
         if changes:

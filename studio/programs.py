@@ -115,8 +115,9 @@ class Programs:
         try:
             data = base64.b64decode(scene, validate=True)
         except (binascii.Error, ValueError) as error:
+            shown = scene[:60].encode("utf-8", "backslashreplace").decode()  # half a letter cannot be sent back
             raise InputError(
-                f"“{scene[:60]}” is neither the name of a preset nor a {ENDING} file in base64; see /presets."
+                f"“{shown}” is neither the name of a preset nor a {ENDING} file in base64; see /presets."
             ) from error
         with tempfile.TemporaryDirectory(prefix="lumosx-program-") as temporary:
             path = Path(temporary) / f"scene{ENDING}"

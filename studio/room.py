@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,6 +82,7 @@ class Room:
             drafts=drafts,
             local=owner and models.local,
             missing_weights=backend.missing_weights,
+            lent=backend.lent,
             clips=self.clips,
             exports=self.exports,
             notes=ClipNotes(home().notes),
@@ -97,7 +99,7 @@ class Room:
                 **models.answers,
                 **Notices(home().notices).answers,
                 "cost": cost_answer,
-                "forecast": answer_forecast,
+                "forecast": partial(answer_forecast, lent=backend.lent),
             },
         )
         self.programs = Programs(queue=queue, library=library, pictures=self.pictures, backend=backend)

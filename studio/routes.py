@@ -45,7 +45,7 @@ _SCENE_FILES = frozenset({*ENDINGS, ".txt", ".json"})
 _MAX_FILES = 128
 _MAX_FOLDER_BYTES = 256 * 2**20
 _MAX_NAME_CHARS = 200
-_MAX_LAST_WORDS_BYTES = 2 * 2**20
+_MAX_MESSAGE_BYTES = 2 * 2**20
 
 _MAX_CLIP_BYTES = 1024 * 2**20
 _CLIP_ENDINGS = frozenset({".mp4", ".webm", ".gif"})
@@ -74,13 +74,15 @@ def routes(
     receive_shared: SharedReceiver,
     receive_clip: ClipReader,
     ask: Callable[[Any], dict[str, Any]],
+    ask_as: Callable[[Request, Any], dict[str, Any]],
     models: ModelsDesk,
 ) -> list[Route]:
     """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in.
 
     What is asked for pictures, clips and exports answers for whoever sent the request, see `studio.visitors`.
     `receive_picture(data, name)`, `receive_clip(path, name)` and `receive_shared(file, name, keep)` do so for a
-    picture, a clip and a shared file, `models` for a file of weights, `ask` for a last message of a closed page.
+    picture, a clip and a shared file, `models` for a file of weights, `ask` for a last message of a closed page,
+    `ask_as(request, message)` for a message whose headers say in whose name a render is done.
     """
 
     def greet(_request: Request) -> Response:
@@ -96,7 +98,7 @@ def routes(
                 large="large" in request.query_params,
             )
         except PictureError as error:
-            return PlainTextResponse(str(error), 404)
+            return PlainTextResponse(heard(str(error)), 404)
         # the name is a digest of the content, so it can be kept for good
         return _file(path, "image/webp", {"Cache-Control": "private, max-age=31536000, immutable"})
 
@@ -157,15 +159,14 @@ def routes(
         name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or say("the_clip")
         return await _receive_clip(request, name, receive_clip)
 
+    async def asked(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(ask_as, request, await _message(request)))
+
     async def last_words(request: Request) -> Response:
         # a page that is being closed can only leave a message, not wait for an answer
-        data = await _body(request, _MAX_LAST_WORDS_BYTES)
-        try:
-            message = json.loads(data or b"")
-        except ValueError:
-            message = None
+        message = await _message(request)
         if not isinstance(message, dict) or cast("dict[str, Any]", message).get("do") != "keep":
-            return PlainTextResponse("Only drafts are taken here.", 400)
+            return PlainTextResponse(say("guard_drafts_only"), 400)
         return JSONResponse(await run_in_threadpool(ask, message))
 
     return [
@@ -182,17 +183,26 @@ def routes(
         Route("/studio/weights", _answering(weights, "file_fault"), methods=["POST"]),
         Route("/studio/shared", _answering(shared, "file_fault"), methods=["POST"]),
         Route("/studio/draft", last_words, methods=["POST"]),
+        Route("/studio/asked", asked, methods=["POST"]),
     ]
 
 
 def _missing() -> Response:
-    return PlainTextResponse("There is no such file.", 404)
+    return PlainTextResponse(say("guard_no_file"), 404)
 
 
 def _file(path: Path, media_type: str, headers: dict[str, str]) -> Response:
     if not path.is_file():
         return _missing()
     return FileResponse(path, media_type=media_type, headers=headers)
+
+
+async def _message(request: Request) -> Any:
+    """Return the message that was sent as JSON, None if it is none."""
+    try:
+        return json.loads(await _body(request, _MAX_MESSAGE_BYTES) or b"")
+    except (ValueError, RecursionError):
+        return None
 
 
 async def _body(request: Request, most_bytes: int) -> bytes | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import gradio as gr
+from gradio.context import LocalContext
 from gradio.events import api
+from starlette.requests import Request
 
 from engine.errors import MachineError, UserError
 from engine.paths import clips_dir, jobs_file
 from engine.pictures import PictureStore
 from studio.access import Access, is_loopback
 from studio.backend import Backend
+from studio.callers import RememberedCallers
 from studio.guards import middleware
 from studio.home import home_of, personal_home
 from studio.job_store import JobStore
@@ -42,7 +45,12 @@ class Shell:
         self._shared = access
         personal = personal_home()
         self._queue = JobQueue(
-            backend.make_engine, PictureStore(personal.pictures), clips_dir, JobStore(jobs_file()), _places
+            backend.make_engine,
+            PictureStore(personal.pictures),
+            clips_dir,
+            JobStore(jobs_file()),
+            _places,
+            RememberedCallers() if backend.lent else None,
         )
         self._models = ModelsDesk(local=access is None and is_loopback(host), module=backend.errands)
         self._visitors: Visitors | None = None
@@ -61,7 +69,7 @@ class Shell:
     def _furnish(self, visitor: str, allowance: Allowance | None) -> Room:
         return Room(
             home=lambda: home_of(visitor),
-            queue=VisitorQueue(self._queue, visitor, allowance),
+            queue=VisitorQueue(self._queue, visitor, allowance, self._backend.lent),
             backend=self._backend,
             models=self._models,
             allowance=allowance,
@@ -91,6 +99,12 @@ class Shell:
         self._models.close()
         self._blocks.close(verbose=False)
 
+    def _ask_as(self, request: Request, message: Any) -> dict[str, Any]:
+        """Answer a message in the name of a request, as Gradio does it for those that come its way."""
+        LocalContext.blocks.set(self._blocks)
+        LocalContext.request.set(cast("gr.Request", request))
+        return self._rooms.here().ask(message)
+
     def _launch(self, port: int) -> None:
         here = self._rooms.here
         app_kwargs: dict[str, Any] = {
@@ -104,6 +118,7 @@ class Shell:
                 receive_shared=lambda path, name, keep: here().receive_shared(path, name, keep),
                 receive_clip=lambda path, name: here().receive_clip(path, name),
                 ask=lambda message: here().ask(message),
+                ask_as=self._ask_as,
                 models=self._models,
             ),
             "middleware": middleware(self._host, self._visitors, framed=bool(self._shared and self._shared.framed)),

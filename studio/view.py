@@ -217,7 +217,7 @@ def clip_view(name: str, request: RenderRequest | None, seconds: float | None) -
     """Return a clip as the page shows it; `request` is None for a file that does not say how it was made."""
     answer: Json = {"name": name, "url": clip_url(name), "title": clip_title(name), "has_scene": request is not None}
     if request is None:
-        return answer | {"prompt": "This file does not say how it was made.", "builtin": False}
+        return answer | {"prompt": say("clip_unknown_origin"), "builtin": False}
     settings = request.settings
     info = engine_info(settings.engine)
     return (
@@ -259,9 +259,9 @@ def settings_view(settings: RenderSettings) -> Json:
     }
 
 
-def engine_view(info: EngineInfo, missing: str | None) -> Json:
-    """Return an engine with the sizes and lengths worth offering; `missing` says why it cannot be used yet."""
-    settings = info.defaults
+def engine_view(info: EngineInfo, missing: str | None, settings: RenderSettings) -> Json:
+    """Return an engine with the sizes and lengths worth offering beside its usual `settings`; `missing` says why it
+    cannot be used yet."""
     square = nearest_size(round((settings.width * settings.height) ** 0.5))
     sizes = {
         f"{settings.width}x{settings.height}": say("size_wide", width=settings.width, height=settings.height),

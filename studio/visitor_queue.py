@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from engine.errors import InputError
+from engine.memory.lent import Lent
 from engine.request import RenderRequest
+from studio.forecast import card_seconds
 from studio.jobs import Job, JobQueue
 from studio.languages import say
 from studio.limits import Allowance
@@ -52,12 +54,16 @@ class RenderQueue(Protocol):
 
 
 class VisitorQueue:
-    """The jobs of `visitor` in a queue; "" is a personal studio's owner, who has no `allowance` and may hold it."""
+    """The jobs of `visitor` in a queue; "" is a personal studio's owner, who has no `allowance` and may hold it.
 
-    def __init__(self, queue: JobQueue, visitor: str, allowance: Allowance | None) -> None:
+    `lent`: the card that is lent for a render; what is too long for it is refused before it waits.
+    """
+
+    def __init__(self, queue: JobQueue, visitor: str, allowance: Allowance | None, lent: Lent | None = None) -> None:
         self._queue = queue
         self._visitor = visitor
         self._allowance = allowance
+        self._lent = lent
         self._asking = threading.Lock()  # two pages of one person never pass a limit together
 
     @property
@@ -95,17 +101,17 @@ class VisitorQueue:
         return self._queue.wait(version, timeout_s)
 
     def submit(self, request: RenderRequest, title: str, *variations: RenderRequest) -> Job:
-        """As `JobQueue.submit`; raises `InputError` where a limit is reached."""
+        """As `JobQueue.submit`; raises `InputError` where a limit is reached, `MachineError` for what no call holds."""
         with self._asking:
             self._take(request, *variations)
-            return self._queue.submit(request, title, *variations, visitor=self._visitor)
+            return self._queue.submit(request, _whole(title), *variations, visitor=self._visitor)
 
     def replace(self, job_id: str, request: RenderRequest, title: str) -> Job:
         """As `JobQueue.replace`."""
         own = self._own(job_id)
         with self._asking:
             self._take(request, instead_of=own)
-            return self._queue.replace(job_id, request, title)
+            return self._queue.replace(job_id, request, _whole(title))
 
     def cancel(self, job_id: str, *, keep: bool = False) -> bool:
         """As `JobQueue.cancel`."""
@@ -149,8 +155,15 @@ class VisitorQueue:
         return replace(job, log=None) if self._visitor else job  # a log names paths of the machine
 
     def _take(self, *requests: RenderRequest, instead_of: Job | None = None) -> None:
+        if self._lent is not None:
+            card_seconds(requests[0], self._lent)  # variations take as long
         if self._allowance is None:
             return
         self._allowance.check_room()
         live = [job for job in self.jobs() if not job.final and (instead_of is None or job.id != instead_of.id)]
         self._allowance.take(requests, len(live))
+
+
+def _whole(title: str) -> str:
+    """The title with nothing that no file can hold: JSON may smuggle in half a letter."""
+    return title.encode("utf-8", "backslashreplace").decode()

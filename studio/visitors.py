@@ -25,6 +25,7 @@ from typing import Protocol
 from engine.errors import InputError, UserError
 from engine.files import write_atomically, writing
 from studio.home import visitor_home, visitors_dir
+from studio.languages import say
 from studio.limits import Allowance, Limits
 from studio.room import Room
 
@@ -35,7 +36,6 @@ _NOTE_S = 60.0
 _DAY_S = 86_400.0
 _SURE_S = 3600.0
 """How long a home has to look old before it goes: a clock that was set wrong for a moment removes nothing."""
-_FULL = "As many people use this studio as it can take; come back another day."
 _log = logging.getLogger(__name__)
 _here: ContextVar[Room] = ContextVar("room")
 
@@ -141,7 +141,7 @@ class Visitors:
             known = self._open.get(visitor)
             if known is None or not root.is_dir():
                 if not root.is_dir() and len(homes()) >= self.limits.visitors:
-                    raise InputError(_FULL)
+                    raise InputError(say("visitor_too_many"))
                 with writing(root):
                     root.mkdir(mode=0o700, parents=True, exist_ok=True)
             if known is None:

@@ -219,7 +219,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         try:
             if step_cache is not None and done < num_inference_steps and looks_first(self.transformer):
                 first = self.scheduler.timesteps[done : done + 1]
-                self._velocity(latents, first, contexts[:1], guidance_scale, arguments, plain)
+                self._velocity(latents, first, passes[:1], arguments, plain)
             around = (
                 nullcontext(plain)
                 if step_cache is None

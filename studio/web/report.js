@@ -75,7 +75,7 @@ function mastheadMenu(ask, openMenu, report) {
 
   // The page is made anew in the other language; what stands on it is kept as over any reload.
   async function changeLanguage(language) {
-    const answer = await ask({ do: "prefer", language });
+    const answer = await ask({ do: "prefer", chosen: language });
     if (!answer.error) location.reload();
   }
 

@@ -13,11 +13,13 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
   const queue = queuePart(ask, openJob, nameRender, onReport);
   const notice = h("p", { class: "quiet", role: "status", hidden: true });
   const forecast = h("p", { class: "quiet forecast", hidden: true });
+  const draft = h("button", { type: "button", hidden: true, onclick: () => takeDraft() }, say("run_take_draft"));
   const after = h("div", {});
   let running = null;
   let shown = ""; // what the stage holds, so that a running video is never re-made
   let previewOf = "";
   let ownFault = ""; // of this page's last click
+  let takeDraft = null;
   let jobFault = ""; // of the last render
 
   async function cancelRunning() {
@@ -113,6 +115,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
     queue.changing,
     h("div", { class: "actions" }, render, cancel),
     forecast,
+    draft,
     queue.node,
     after,
     settings.node,
@@ -127,7 +130,10 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
       ownFault = text;
       showFault();
     },
-    forecast(text, details) {
+    // onDraft: what takes the draft that fits, where this clip does not
+    forecast(text, details, onDraft) {
+      takeDraft = onDraft;
+      draft.hidden = !onDraft;
       forecast.textContent = text;
       forecast.title = details.join("\n");
       forecast.hidden = !text;

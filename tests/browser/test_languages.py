@@ -41,6 +41,23 @@ TEXTS = """
 }
 """
 
+# what a person can see of the page that stands out of the window or of its own box; rows that move sideways may
+STICKING_OUT = """
+root => {
+  const wide = innerWidth + 0.5;
+  const slides = node => /auto|scroll/.test(getComputedStyle(node).overflowX);
+  const moves = node => node && node !== document.body && (slides(node) || moves(node.parentElement));
+  const texts = "button, label, h1, h2, h3, p, summary, legend";
+  return [...root.querySelectorAll("*")].filter(node => {
+    if (!node.checkVisibility({ visibilityProperty: true, opacityProperty: true }) || moves(node)) return false;
+    const box = node.getBoundingClientRect();
+    if (box.width <= 1 || box.height <= 1) return false; // for readers of the screen only
+    const cut = node.matches(texts) && node.scrollWidth > node.clientWidth + 1;
+    return box.left < -0.5 || box.right > wide || (cut && getComputedStyle(node).display !== "inline");
+  }).map(node => `${node.tagName} ${node.className} ${node.textContent.slice(0, 60)}`);
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -94,6 +111,7 @@ def test_a_chinese_browser_gets_a_chinese_page(open_in: Callable[..., Page]) -> 
     page.get_by_role("region", name=ZH["cast_title"]).get_by_text("Test pair", exact=True).wait_for()
     own = page.evaluate("() => [...document.querySelectorAll('.lx .label')].map(one => one.value).filter(Boolean)")
     titles = page.evaluate("() => [...document.querySelectorAll('.preset .name')].map(one => one.textContent)")
+    assert ZH["preset_named_two_friends_in_the_park"] in titles
     page.wait_for_timeout(1500)  # cost and forecast come a moment later
     left = _english(page, [*own, *titles])
     assert left == [], left
@@ -115,6 +133,30 @@ def test_a_chinese_browser_gets_a_chinese_page(open_in: Callable[..., Page]) -> 
     page.keyboard.press("Escape")
     page.locator("#lx-prompt").fill("")
     expect(page.get_by_text(ZH["heard_prompt_empty"])).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [400, 1440])
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_no_language_sticks_out(open_in: Callable[..., Page], locale: str, width: int) -> None:
+    page = open_in(locale, width=width)
+    words = sentences("zh" if locale == "zh-CN" else "en")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".lx").first.evaluate(STICKING_OUT) == []
+    # what comes only when it is asked for
+    page.get_by_role("button", name=words["models_title"]).click()
+    page.locator("dialog.models .model").first.wait_for()
+    assert page.locator("dialog.models").evaluate(STICKING_OUT) == []
+    page.keyboard.press("Escape")
+    page.locator(".masthead-menu").click()  # which chooses nothing: the next browser gets its own language
+    assert page.locator(".menu").first.evaluate(STICKING_OUT) == []
+    page.keyboard.press("Escape")
+    page.locator("#lx-prompt").fill("")
+    page.get_by_text(words["heard_prompt_empty"]).wait_for()
+    page.get_by_label(words["settings_steps"]).fill("999")
+    page.locator(".panel .actions .main").click()
+    page.locator(".settings .advice:not([hidden])").first.wait_for()
+    assert page.locator(".lx").first.evaluate(STICKING_OUT) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_choice_is_kept_and_loses_nothing(open_in: Callable[..., Page]) -> None:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -20,20 +15,9 @@ from engine.cli.requirements import read_needs, unmet, versions_here
 from tests.browser.asking import Visitor
 from tests.browser.scenes import write_pair
 from tests.browser.serving import ROOT
+from tests.browser.spaces import NAME, Space, running_space
 
 PORT = 8850
-NAME = "somebody-lumosx.hf.space"
-START_S = 120
-
-
-@dataclass(frozen=True)
-class Space:
-    """A Space that runs: its folder, its home, and what it said."""
-
-    folder: Path
-    home: Path
-    pid: int
-    url: str = f"http://127.0.0.1:{PORT}/"
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +26,8 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
     assert not unmet(needs.packages, versions_here(needs.names)), "a Space installs requirements.txt first"
     folder, home = tmp_path_factory.mktemp("space") / "app", tmp_path_factory.mktemp("home")
     assert main(["space", str(folder)]) == 0
-    variables = {
-        "PATH": os.environ["PATH"], "HOME": str(home), "SPACE_ID": "somebody/lumosx", "SPACE_HOST": NAME,
-        "GRADIO_SERVER_PORT": str(PORT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "SYSTEM": "spaces",
-    }  # fmt: skip
-    said = home / "said.txt"
-    with said.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "launcher.py"], cwd=folder, env=variables, stdout=file, stderr=subprocess.STDOUT
-        )
-    until = time.monotonic() + START_S
-    while "is ready after" not in said.read_text() and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.2)
-    assert "is ready after" in said.read_text(), said.read_text()
-    yield Space(folder, home, process.pid)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    with running_space(folder, home, PORT) as running:
+        yield running
 
 
 def test_what_a_space_reads_comes_from_the_project(space: Space) -> None:

@@ -230,7 +230,7 @@ def wrong_sentence(text: str) -> str:
         return "was refused without a word"
     if len(text) > MAX_SENTENCE_CHARS:
         return f"was refused in {len(text)} characters: {text[:200]}"
-    if not text.rstrip().endswith((".", ".)", "?")):
+    if not text.rstrip().endswith((".", ".)", "?", "。", "。）", "？")):
         return f"was refused in what is no sentence: {text[:200]}"
     try:
         text.encode()

@@ -179,7 +179,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_page_is_told_before_the_click(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studio_forecast, "free_here", lambda: (Budget(ram_bytes=8 * GB), "cpu"))
+    monkeypatch.setattr(studio_forecast, "free_here", lambda _lent: (Budget(ram_bytes=8 * GB), "cpu"))
     answer = studio_forecast.answer_forecast({"settings": settings(), "references": 4})
     assert answer["fits"]
     assert "not known yet" in answer["text"]
@@ -190,7 +190,7 @@ def test_the_page_is_told_before_the_click(monkeypatch: pytest.MonkeyPatch) -> N
     assert draft == f"{answer['text']} A draft: steps that change less than 0.1 are taken over."
     PaceBook(pace_file()).note("nano", "cpu", Way(), PACE)
     assert "It takes about 1 s" in studio_forecast.answer_forecast({"settings": settings(), "references": 4})["text"]
-    monkeypatch.setattr(studio_forecast, "free_here", lambda: (Budget(ram_bytes=GB // 4), "cpu"))
+    monkeypatch.setattr(studio_forecast, "free_here", lambda _lent: (Budget(ram_bytes=GB // 4), "cpu"))
     refused = studio_forecast.answer_forecast({"settings": settings(), "references": 4})
     assert not refused["fits"]
     assert "needs at least" in refused["text"]

@@ -17,6 +17,7 @@ from PIL import Image
 from starlette.datastructures import UploadFile
 
 from engine.codec import MAX_ITEMS, from_json, to_json
+from engine.engines import resolve_settings
 from engine.errors import InputError, PictureError, UserError
 from engine.picture_decoding import decode_picture
 from engine.pictures import PictureStore, encode_png
@@ -27,7 +28,12 @@ from engine.sample_folder import read_sample_folder
 from engine.scene import PromptSpan, Reference, Role, Scene
 from engine.sources import load_source
 from engine.weights.records import read_conversion
+from studio.draft import parse_scene
+from studio.job_store import JobStore
+from studio.jobs import JobQueue
 from studio.routes import _read_sent
+from studio.visitor_queue import VisitorQueue
+from tests.unit.tiny_studio import tiny_request
 
 PNG = encode_png(np.full((3, 4, 3), 90, dtype=np.uint8))
 NESTED = "[" * 100_000 + "]" * 100_000
@@ -163,3 +169,31 @@ def test_settings_of_any_number() -> None:
     data = json.loads(json.dumps({"width": 10**4000}))
     with pytest.raises(UserError):
         from_json(RenderSettings, data)
+
+
+def test_half_letters_and_long_words_of_a_program_are_shown_whole() -> None:
+    for value in ("\ud800", "a" * 5000, ["\udfff"] * 900):
+        with pytest.raises(InputError) as caught:
+            resolve_settings("nano", width=value)
+        assert len(str(caught.value).encode()) < 300
+    with pytest.raises(InputError) as caught:
+        resolve_settings("nano", **{"wi\ud800dth": 3})
+    assert "did you mean width?" in str(caught.value).encode().decode()
+
+
+def test_a_scene_of_hundreds_is_no_work_for_a_page() -> None:
+    people = [{"id": "a", "face": None, "attributes": []}] * 600
+    with pytest.raises(InputError, match="100 people and 100 pictures at most"):
+        parse_scene({**to_json(Scene(prompt="a")), "subjects": people})
+    assert len(parse_scene({**to_json(Scene(prompt="a")), "subjects": people[:100]}).subjects) == 100
+
+
+def test_half_a_letter_in_a_title_still_goes_into_the_queue(tmp_path: Path) -> None:
+    pictures = PictureStore(tmp_path / "pictures")
+    queue = JobQueue(lambda: pytest.fail("held"), pictures, lambda: tmp_path, JobStore(tmp_path / "studio.sqlite3"))
+    queue.pause(True)
+    owner = VisitorQueue(queue, "", None)
+    job = owner.submit(tiny_request(pictures), "half \ud800")
+    assert job.title == "half \\ud800"
+    assert owner.replace(job.id, tiny_request(pictures), "\udfff").title == "\\udfff"
+    assert queue.close()

@@ -149,7 +149,8 @@ def test_preferences_have_defaults_and_survive_what_is_damaged_or_newer() -> Non
     book = PreferenceBook(preferences_file())
     assert book.answers["prefer"]({}) == {"mark": False, "language": ""}
     assert book.answers["prefer"]({"mark": True}) == {"mark": True, "language": ""}
-    assert book.answers["prefer"]({"language": "zh"}) == {"mark": True, "language": "zh"}
+    assert book.answers["prefer"]({"language": "en"}) == {"mark": True, "language": ""}  # in which it is answered
+    assert book.answers["prefer"]({"chosen": "zh"}) == {"mark": True, "language": "zh"}
     assert PreferenceBook(preferences_file()).read().mark
     preferences_file().write_text('{"mark": true, "of a newer version": 1}')
     assert book.read().mark
@@ -161,4 +162,4 @@ def test_preferences_have_defaults_and_survive_what_is_damaged_or_newer() -> Non
     with pytest.raises(InputError):
         book.answers["prefer"]({"mark": "yes"})
     with pytest.raises(InputError):
-        book.answers["prefer"]({"language": "de"})
+        book.answers["prefer"]({"chosen": "de"})

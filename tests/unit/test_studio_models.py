@@ -155,7 +155,7 @@ def client(desk: ModelsDesk, home: Path) -> TestClient:
 
     found = routes(
         key="k", pictures=lambda: PictureStore(home / "pictures"), clips=folder, exports=folder, read_folder=nothing,
-        receive_picture=nothing, receive_shared=nothing, receive_clip=nothing, ask=nothing, models=desk,
+        receive_picture=nothing, receive_shared=nothing, receive_clip=nothing, ask=nothing, ask_as=nothing, models=desk,
     )  # fmt: skip
     return TestClient(Starlette(routes=list(found)), base_url="http://127.0.0.1:7860")
 
@@ -209,8 +209,10 @@ def test_a_lora_is_added_from_its_path_offered_and_removed(desk: ModelsDesk, hom
     assert (now["said"], now["fault"]) == ("Added. Choose it under More settings.", "")
     (one,) = now["list"]
     assert (one["name"], one["engines"], one["problem"]) == ("ink", "Nano, the built-in preview model", "")
-    assert engine_view(engine_info("nano"), None)["loras"] == [{"name": "ink", "digest": one["digest"]}]
-    assert engine_view(engine_info("lumosx"), None)["loras"] == []
+    assert engine_view(engine_info("nano"), None, engine_info("nano").defaults)["loras"] == [
+        {"name": "ink", "digest": one["digest"]}
+    ]
+    assert engine_view(engine_info("lumosx"), None, engine_info("lumosx").defaults)["loras"] == []
     file.write_bytes(file.read_bytes()[:-3])
     desk.answers["lora_add"]({"path": str(file)})
     assert "perhaps truncated" in loras_ended(desk)["fault"]

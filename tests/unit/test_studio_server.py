@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from engine.clip import ClipWriter
@@ -40,7 +41,7 @@ class _Site:
                 routes(
                     key=KEY, pictures=lambda: self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
                     read_folder=self._read, receive_picture=self._picture, receive_clip=self._clip,
-                    receive_shared=self._shared, ask=self._ask, models=ModelsDesk(local=True),
+                    receive_shared=self._shared, ask=self._ask, ask_as=self._ask_as, models=ModelsDesk(local=True),
                 )
             ),
             middleware=middleware("127.0.0.1"),
@@ -62,6 +63,9 @@ class _Site:
 
     def _ask(self, message: Any) -> dict[str, Any]:
         return {"asked": message}
+
+    def _ask_as(self, request: Request, message: Any) -> dict[str, Any]:
+        return {"asked": message, "pass": request.headers.get("x-ip-token")}
 
     def _read(self, folder: Path, title: str) -> dict[str, Any]:
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -257,6 +261,16 @@ def test_posters_and_strips_come_small_and_a_broken_clip_has_a_stand_in(site: _S
     assert (broken.status_code, broken.headers["cache-control"]) == (200, "no-store")
     for path in ("poster/gone.mp4", "strip/gone.mp4", "poster/two.mp4?frame=-1", "poster/..%2Fsecret.mp4"):
         assert site.client.get(f"/studio/{path}").status_code == 404
+
+
+def test_a_message_in_somebodys_name_arrives_with_its_headers(site: _Site) -> None:
+    message = {"do": "render", "title": "a"}
+    answer = site.client.post("/studio/asked", json=message, headers={"X-IP-Token": "anna"})
+    assert answer.json() == {"asked": message, "pass": "anna"}
+    for content in (b"", b"{", b"[" * 100_000, b"\xff", b'"' + b"a" * (2 * 2**20) + b'"'):
+        assert site.client.post("/studio/asked", content=content).json()["asked"] is None
+    foreign = site.client.post("/studio/asked", json=message, headers={"Origin": "http://evil.example"})
+    assert foreign.status_code == 403
 
 
 @pytest.mark.parametrize(

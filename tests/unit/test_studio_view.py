@@ -72,7 +72,7 @@ def test_a_reference_bound_to_no_words_on_purpose_is_no_problem() -> None:
 
 @pytest.mark.parametrize("name", engine_names())
 def test_every_offered_size_and_length_is_legal(name: str) -> None:
-    view = engine_view(engine_info(name), None)
+    view = engine_view(engine_info(name), None, engine_info(name).defaults)
     assert f"{engine_info(name).defaults.width}x{engine_info(name).defaults.height}" in [
         one["value"] for one in view["sizes"]
     ]
