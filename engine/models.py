@@ -10,7 +10,7 @@ import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import psutil
 import torch
@@ -26,12 +26,14 @@ from engine.memory.machine import look
 from engine.memory.placing import place
 from engine.memory.plan import Budget, Way
 from engine.memory.text_encoder import load_streamed
+from engine.model.backends import Choice, choose_backend
 from engine.model.pipeline import LumosXPipeline
 from engine.model.preview import LatentColours, latent_colours
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.paths import cache_dir
 from engine.prompt_text import clean_prompt
+from engine.request import Attention
 from engine.weights import locate, locate_whole, weights_digest
 
 _Component = TypeVar("_Component")
@@ -108,6 +110,11 @@ class EngineModel:
         place(pipeline, self.way, self.device)
         return pipeline
 
+    def attention(self, wish: Attention) -> Choice:
+        """What computes this network's attention under a wish."""
+        config = _load(self.folder, "transformer", _read_config)
+        return choose_backend(wish, self.device, self.dtype, int(config["attention_head_dim"]))
+
     def colours(self) -> LatentColours | None:
         """How this model's latents are shown before they are decoded; None if nobody has found out."""
         return latent_colours(self.folder, list(self.pipeline().vae.config["latents_mean"]))
@@ -169,6 +176,10 @@ def free_memory(device: torch.device) -> Budget:
 
 def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    return cast("dict[str, Any]", LumosXTransformer3DModel.load_config(folder))
 
 
 def _load(folder: Path, component: str, load: Callable[[Path], _Component]) -> _Component:

@@ -12,6 +12,8 @@ from engine.errors import InputError, SceneError
 from engine.scene import UNBOUND_CODES, Scene
 
 Unpooling = Literal["published", "corrected"]
+Attention = Literal["auto", "native", "flash", "sage"]
+ATTENTIONS: tuple[Attention, ...] = ("auto", "native", "flash", "sage")
 
 SIZE_MULTIPLE = 16
 """Sizes are multiples of this: the VAE makes 8 px one latent cell, the network makes 2 × 2 cells one token."""
@@ -41,7 +43,8 @@ class RenderSettings:
 
     Two ways to a quicker draft: step_cache, 0–1: a step whose first block changes its stream by less than this share
     takes the rest over from the step before (0: never). guided_share, 0–1: guidance in this part of the steps, from the
-    first on; the others take one pass. Constructing one with a value out of range raises `InputError`.
+    first on; the others take one pass. attention: what computes it, see `engine.model.backends`; “sage” is a draft,
+    too, the others agree up to rounding. Constructing one with a value out of range raises `InputError`.
     """
 
     width: int
@@ -62,6 +65,7 @@ class RenderSettings:
     unpooling: Unpooling = "published"
     step_cache: float = field(default=0.0, metadata={LATER: True})
     guided_share: float = field(default=1.0, metadata={LATER: True})
+    attention: Attention = field(default="auto", metadata={LATER: True})
 
     def __post_init__(self) -> None:
         _check_size("width", self.width)
@@ -83,6 +87,7 @@ class RenderSettings:
             )
         if self.unpooling not in ("published", "corrected"):
             raise InputError(f"The un-pooling “{self.unpooling}” is unknown; choose published or corrected.")
+        check_attention(self.attention)
         if not self.engine or not self.profile:
             raise InputError("The settings need an engine and a profile; name both.")
 
@@ -120,6 +125,14 @@ class Clip:
     engine_version: str
     weights_digest: str
     seconds: float
+
+
+def check_attention(name: str) -> Attention:
+    """The name of what computes attention; raises `InputError` for another one."""
+    for known in ATTENTIONS:
+        if name == known:
+            return known
+    raise InputError(f"The attention “{name}” is unknown; choose one of {', '.join(ATTENTIONS)}.")
 
 
 def nearest_size(value: int) -> int:

@@ -197,6 +197,12 @@ def _add_render_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guided-share", type=number(0.0, 1.0), metavar="X", help="a quicker draft: guidance in so much of the steps"
     )
+    parser.add_argument(
+        "--attention",
+        type=text_value,
+        metavar="NAME",
+        help="auto, native, flash, or sage (a quicker draft): what computes attention, of what is here (see doctor)",
+    )
     parser.add_argument("--engine", type=text_value, metavar="NAME", help="which model renders (see doctor)")
 
 
@@ -317,6 +323,7 @@ def _bench(commands: _Commands[_Parser]) -> None:
         "--vram-limit", type=number(1, 1024), metavar="GB", help="use at most so much of the card's memory, in GiB"
     )
     part.add_argument("--steps", type=whole(1, 1000), default=3, metavar="N", help="steps to time (default 3)")
+    part.add_argument("--attention", type=text_value, metavar="NAME", help="what computes attention, as for render")
     part = _add(actions, "studio", "how fast the page is, in a real browser; needs Chromium, minutes")
     part.add_argument("--repeats", type=whole(1, 1000), default=5, metavar="N", help="starts of a server (default 5)")
 

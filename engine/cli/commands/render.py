@@ -65,6 +65,7 @@ def settings_of(args: argparse.Namespace, source: Source) -> RenderSettings:
         "binding_strength": args.strength,
         "step_cache": args.step_cache,
         "guided_share": args.guided_share,
+        "attention": args.attention,
         "seed": args.seed,
         "profile": args.profile,
     }
