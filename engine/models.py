@@ -6,7 +6,6 @@ dropped. Knows folders, devices and precision; not scenes, jobs or clips.
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from engine.engines import engine_info
 from engine.errors import MachineError, WeightsError
 from engine.memory.eight_bit import read_eight_bit
+from engine.memory.giving_back import give_back
 from engine.memory.machine import look
 from engine.memory.placing import place
 from engine.memory.plan import Budget, Way
@@ -77,7 +77,7 @@ class EngineModel:
             return embeddings
         finally:
             del reader, encoder
-            _collect(self.device)
+            give_back(self.device, networks=True)
 
     def _read_text_encoder(self, folder: Path) -> UMT5EncoderModel:
         if self.way.stream_text and self.dtype == torch.float16:
@@ -127,7 +127,7 @@ class EngineModel:
         pipeline.register_modules(transformer=None)
         # The next render loads all of it again.
         self._pipeline = None
-        _collect(self.device)
+        give_back(self.device, networks=True)
         return pipeline
 
     def change_way(self, way: Way) -> None:
@@ -138,7 +138,7 @@ class EngineModel:
     def release(self) -> None:
         """Let the loaded networks go; the next use loads them again."""
         self._pipeline = None
-        _collect(self.device)
+        give_back(self.device, networks=True)
 
 
 def load_tokenizer(engine: str) -> PreTrainedTokenizerBase:
@@ -209,9 +209,3 @@ def out_of_memory(error: BaseException | None) -> bool:
         return True
     told = str(error).lower() if isinstance(error, RuntimeError) else ""
     return any(words in told for words in ("out of memory", "can't allocate memory", "not enough memory"))
-
-
-def _collect(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

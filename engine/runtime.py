@@ -16,6 +16,7 @@ from engine.clip import check_target, remove_leftovers
 from engine.conditioning import TensorCache, make_conditioning
 from engine.errors import MachineError
 from engine.events import Event, Notice, Progress
+from engine.memory.giving_back import give_back
 from engine.memory.plan import MemoryPlan
 from engine.memory.profiles import NO_LIMITS, Limits, check_profile, place_of, plan_for
 from engine.models import EngineModel, choose_device, free_memory
@@ -62,7 +63,7 @@ class Engine:
         and gives the identical clip; what it holds of another request, other weights or another machine is passed
         over. It is removed once the clip is whole.
         """
-        yield from self._render((request,), pictures, cancel, (out,), include_pictures, resume)
+        yield from self._tidily(self._render((request,), pictures, cancel, (out,), include_pictures, resume))
 
     def render_seeds(
         self,
@@ -85,8 +86,8 @@ class Engine:
         while begin < len(requests):
             count = self._together(requests[begin:])
             part = slice(begin, begin + count)
-            yield from self._render(
-                tuple(requests[part]), pictures, cancel, tuple(targets[part]), include_pictures, None
+            yield from self._tidily(
+                self._render(tuple(requests[part]), pictures, cancel, tuple(targets[part]), include_pictures, None)
             )
             begin += count
 
@@ -95,6 +96,15 @@ class Engine:
         if self._model is not None:
             self._model.release()
         self._model = None
+
+    def _tidily(self, events: Generator[Event]) -> Iterator[Event]:
+        """The events of a run; however it ends, what it needed beside the model is given back to the machine."""
+        try:
+            with closing(events):
+                yield from events
+        finally:
+            if self._model is not None:
+                give_back(self._model.device)
 
     def _render(
         self,
