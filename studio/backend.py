@@ -10,6 +10,7 @@ from engine.faces.process import FaceProgram, installed_finder
 from engine.masks.process import CutterProgram
 from engine.masks.programs import installed_cutters
 from engine.weights import locate
+from studio.card_engine import card_engines
 from studio.running import RenderEngine
 
 
@@ -18,18 +19,19 @@ class Backend:
     """`make_engine` is called in the worker thread. `missing_weights` answers with the sentence that says how to get an
     engine's weights, None where they are installed. `cutters` are those that can be used, the best first;
     `face_finder` finds faces, None where there is no detector. `errands` is the module of the process that installs
-    weights."""
+    weights. `card_engines` makes an engine for each of several graphics cards; empty where `make_engine` is enough."""
 
     make_engine: Callable[[], RenderEngine]
     missing_weights: Callable[[str], str | None]
     cutters: Callable[[], tuple[CutterProgram, ...]] = installed_cutters
     face_finder: Callable[[], FaceProgram | None] = installed_finder
     errands: str = "engine.weights.errand"
+    card_engines: Callable[[], tuple[Callable[[], RenderEngine], ...]] = tuple
 
 
 def installed_backend() -> Backend:
     """Return the real engine and the weights of this machine; nothing heavy is imported before the first render."""
-    return Backend(make_engine=_make_engine, missing_weights=_missing_weights)
+    return Backend(make_engine=_make_engine, missing_weights=_missing_weights, card_engines=card_engines)
 
 
 def _make_engine() -> RenderEngine:

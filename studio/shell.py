@@ -42,7 +42,12 @@ class Shell:
         self._shared = access
         personal = personal_home()
         self._queue = JobQueue(
-            backend.make_engine, PictureStore(personal.pictures), clips_dir, JobStore(jobs_file()), _places
+            backend.make_engine,
+            PictureStore(personal.pictures),
+            clips_dir,
+            JobStore(jobs_file()),
+            _places,
+            card_engines=backend.card_engines,
         )
         self._models = ModelsDesk(local=access is None and is_loopback(host), module=backend.errands)
         self._visitors: Visitors | None = None

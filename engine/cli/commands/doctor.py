@@ -11,6 +11,7 @@ from engine import __version__
 from engine.cli.requirements import name, project_root, read_needs, unmet, versions_here
 from engine.engines import engine_info, engine_names
 from engine.errors import MachineError
+from engine.memory.cards import cards_to_share
 from engine.memory.machine import Machine, look
 from engine.memory.plan import Budget, all_plans, make_plan, smallest_budget
 from engine.memory.profiles import NO_LIMITS, Limits, in_words, limits_in_gb, sizes_of, work_of
@@ -65,12 +66,14 @@ class AttentionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that `doctor` tells; `attention` is None where packages are missing that would say."""
+    """All that `doctor` tells; `cards`: those that the studio spreads renders over, empty unless there are several;
+    `attention` is None where packages are missing that would say."""
 
     version: str
     home: str
     environment: str
     machine: Machine
+    cards: tuple[str, ...]
     attention: AttentionState | None
     packages: tuple[Package, ...]
     weights: tuple[Installed, ...]
@@ -102,6 +105,7 @@ def examine(limits: Limits = NO_LIMITS) -> Report:
         home=str(data_home()),
         environment=sys.prefix,
         machine=machine,
+        cards=cards_to_share(),
         attention=attention_here(machine.device.kind),
         packages=tuple(Package(required=each, installed=versions[name(each)], ok=each not in bad) for each in packages),
         weights=weights,
@@ -180,6 +184,7 @@ def as_text(report: Report) -> str:
             for device in machine.devices
         ),
         *([] if machine.devices else ["  graphics     none that PyTorch can use"]),
+        *([f"  several      the studio renders on {len(report.cards)} of them at once"] if report.cards else []),
         f"  disk         {_gb(machine.disk_free_bytes)} free for {report.home}",
         f"  budget       a render runs on {machine.device.name}: {_gb(machine.device.free_bytes)} free there, "
         f"{_gb(machine.ram_free_bytes)} of memory",
