@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -128,10 +128,11 @@ class AskedProcess:
             close_input(process)
 
 
-def start_process(command: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a program of ours with pipes for its questions and answers. Raises `OSError`."""
+def start_process(command: Sequence[str], variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a program of ours with pipes for its questions and answers, and more `variables` in its environment. Raises
+    `OSError`."""
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", **(variables or {})}
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -6,6 +6,7 @@ depend on; a damaged file is made again, and what was not used for longest goes 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -63,10 +64,14 @@ class TensorCache:
         return self.folder / f"{key}.safetensors"
 
     def _trim(self) -> None:
-        files = sorted(self.folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
+        found: list[tuple[float, int, Path]] = []
+        for file in self.folder.glob("*.safetensors"):
+            with contextlib.suppress(FileNotFoundError):  # another process trims, too
+                status = file.stat()
+                found.append((status.st_mtime, status.st_size, file))
         total = 0
-        for file in files:
-            total += file.stat().st_size
+        for _, size, file in sorted(found, reverse=True):
+            total += size
             if total > self.limit_bytes:
                 file.unlink(missing_ok=True)
 

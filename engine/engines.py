@@ -119,6 +119,8 @@ def draft_of(settings: RenderSettings) -> tuple[str, ...]:
         found.append(f"steps are taken over until they are off by {settings.step_cache:g}")
     if settings.guided_share < 1 and (settings.guidance_scale != 1 or settings.relation_guidance):
         found.append(f"guidance in the first {settings.guided_share:.0%} of the steps only")
+    if settings.attention == "sage":
+        found.append("attention in eight bits, where this machine can (sage)")
     return tuple(found)
 
 

@@ -6,12 +6,11 @@ dropped. Knows folders, devices and precision; not scenes, jobs or clips.
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import psutil
 import torch
@@ -23,10 +22,12 @@ from transformers.utils import logging as transformers_logging
 from engine.engines import engine_info
 from engine.errors import MachineError, WeightsError
 from engine.memory.eight_bit import read_eight_bit
+from engine.memory.giving_back import give_back
 from engine.memory.machine import look
 from engine.memory.placing import place
 from engine.memory.plan import Budget, Way
 from engine.memory.text_encoder import load_streamed
+from engine.model.backends import Choice, choose_backend
 from engine.model.pipeline import LumosXPipeline
 from engine.model.preview import LatentColours, latent_colours
 from engine.model.scheduler import LumosXScheduler
@@ -34,7 +35,7 @@ from engine.model.step_cache import FirstBlockCache, MagnitudeCache, StepCache
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.paths import cache_dir
 from engine.prompt_text import clean_prompt
-from engine.request import RenderSettings
+from engine.request import Attention, RenderSettings
 from engine.weights import locate, locate_whole, weights_digest
 from engine.weights.lora_file import open_merge
 from engine.weights.loras import StoredLora, check_whole
@@ -88,7 +89,7 @@ class EngineModel:
             return embeddings
         finally:
             del reader, encoder
-            _collect(self.device)
+            give_back(self.device, networks=True)
 
     def _read_text_encoder(self, folder: Path) -> UMT5EncoderModel:
         if self.way.stream_text and self.dtype == torch.float16:
@@ -123,6 +124,11 @@ class EngineModel:
         place(pipeline, self.way, self.device)
         return pipeline
 
+    def attention(self, wish: Attention) -> Choice:
+        """What computes this network's attention under a wish."""
+        config = _load(self.folder, "transformer", _read_config)
+        return choose_backend(wish, self.device, self.dtype, int(config["attention_head_dim"]))
+
     def colours(self) -> LatentColours | None:
         """How this model's latents are shown before they are decoded; None if nobody has found out."""
         return latent_colours(self.folder, list(self.pipeline().vae.config["latents_mean"]))
@@ -135,7 +141,7 @@ class EngineModel:
         pipeline.register_modules(transformer=None)
         # The next render loads all of it again.
         self._pipeline = None
-        _collect(self.device)
+        give_back(self.device, networks=True)
         return pipeline
 
     def change_way(self, way: Way) -> None:
@@ -146,7 +152,7 @@ class EngineModel:
     def release(self) -> None:
         """Let the loaded networks go; the next use loads them again."""
         self._pipeline = None
-        _collect(self.device)
+        give_back(self.device, networks=True)
 
 
 def load_tokenizer(engine: str) -> PreTrainedTokenizerBase:
@@ -194,6 +200,10 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder)
 
 
+def _read_config(folder: Path) -> dict[str, Any]:
+    return cast("dict[str, Any]", LumosXTransformer3DModel.load_config(folder))
+
+
 def _load(folder: Path, component: str, load: Callable[[Path], _Component]) -> _Component:
     """Load one component of a diffusers folder, damage and lack of memory told in a sentence."""
     # Progress is told by the render itself.
@@ -221,9 +231,3 @@ def out_of_memory(error: BaseException | None) -> bool:
         return True
     told = str(error).lower() if isinstance(error, RuntimeError) else ""
     return any(words in told for words in ("out of memory", "can't allocate memory", "not enough memory"))
-
-
-def _collect(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

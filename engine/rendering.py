@@ -28,6 +28,7 @@ from engine.live_picture import LivePicture
 from engine.memory.pace import Pace, PaceBook, operations_of_step
 from engine.memory.plan import leaner
 from engine.memory.profiles import sizes_of, work_of
+from engine.model.backends import Choice, attend_with
 from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, SamplerState, draw_noise
 from engine.models import EngineModel, out_of_memory, step_cache_of
@@ -55,9 +56,9 @@ _NO_MEMORY = (
 class Run:
     """What is being rendered, and how far it is.
 
-    `requests` are equal but for their seeds, `outs` and `recipes` one for each; `state`: the last finished step;
-    `finished`: how many clips are whole; `step_s`: seconds of a step once it has warmed up; `retried`: memory ran out
-    before where nothing leaner was left.
+    `requests` are equal but for their seeds, `outs` and `recipes` one for each; `attention`: what computes it; `state`:
+    the last finished step; `finished`: how many clips are whole; `step_s`: seconds of a step once it has warmed up;
+    `retried`: memory ran out before where nothing leaner was left.
     """
 
     model: EngineModel
@@ -66,6 +67,7 @@ class Run:
     recipes: tuple[Recipe, ...]
     cancel: CancelToken
     checkpoint: Checkpoint | None
+    attention: Choice = field(default_factory=Choice)
     started: float = field(default_factory=time.monotonic)
     state: SamplerState | None = None
     finished: int = 0
@@ -128,6 +130,7 @@ def _step_down(run: Run, stage: str) -> Notice:
 def paint(run: Run, conditioning: Conditioning) -> Generator[Event, None, torch.Tensor]:
     """All steps after the last finished one: clean latents `[requests, C, T, h, w]`."""
     pipeline, settings, checkpoint = run.model.pipeline(), run.settings, run.checkpoint
+    attend_with(pipeline.transformer, run.attention.kernel)
     noise = draw_noise(latent_shape(pipeline, settings), tuple(one.settings.seed for one in run.requests))
     num_steps = settings.num_inference_steps
     if run.state is None and checkpoint is not None:
@@ -232,10 +235,11 @@ def relations_of(settings: RenderSettings) -> Relations:
     )
 
 
-def run_key(model: EngineModel, request: RenderRequest) -> str:
+def run_key(model: EngineModel, request: RenderRequest, attention: Choice) -> str:
     """Names everything that a run's numbers depend on; a program or a machine that computes otherwise begins anew."""
     text = json.dumps([__version__, torch.__version__, model.digest, str(model.dtype), model.device.type])
     text += " in eight bits" if model.way.eight_bit else ""
+    text += f" by {attention.kernel.value}"
     return hashlib.sha256((text + json.dumps(to_json(request), sort_keys=True)).encode()).hexdigest()
 
 

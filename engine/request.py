@@ -13,6 +13,8 @@ from engine.errors import InputError, SceneError
 from engine.scene import UNBOUND_CODES, Scene
 
 Unpooling = Literal["published", "corrected"]
+Attention = Literal["auto", "native", "flash", "sage"]
+ATTENTIONS: tuple[Attention, ...] = ("auto", "native", "flash", "sage")
 
 StepCacheKind = Literal["first-block", "magnitude"]
 STEP_CACHE_KINDS: tuple[StepCacheKind, ...] = ("first-block", "magnitude")
@@ -76,8 +78,9 @@ class RenderSettings:
     foretells. guided_share, 0–1: guidance in this part of the steps, from the first on; the others take one pass,
     whatever the guidance.
 
-    loras: at most four of the user's LoRAs, added to the network in this order. Constructing settings with a value out
-    of range raises `InputError`.
+    loras: at most four of the user's LoRAs, added to the network in this order. attention: what computes it, see
+    `engine.model.backends`; “sage” is a draft, too, the others agree up to rounding. Constructing settings with a value
+    out of range raises `InputError`.
     """
 
     width: int
@@ -101,6 +104,7 @@ class RenderSettings:
     relation_guidance: float = field(default=0.0, metadata={LATER: True})
     step_cache_kind: StepCacheKind = field(default="first-block", metadata={LATER: True})
     loras: tuple[LoraChoice, ...] = field(default=(), metadata={LATER: True})
+    attention: Attention = field(default="auto", metadata={LATER: True})
 
     @property
     def guided_steps(self) -> int:
@@ -139,6 +143,7 @@ class RenderSettings:
             raise InputError(
                 f"The step cache “{self.step_cache_kind}” is unknown; choose {' or '.join(STEP_CACHE_KINDS)}."
             )
+        check_attention(self.attention)
         if not self.engine or not self.profile:
             raise InputError("The settings need an engine and a profile; name both.")
 
@@ -176,6 +181,14 @@ class Clip:
     engine_version: str
     weights_digest: str
     seconds: float
+
+
+def check_attention(name: str) -> Attention:
+    """The name of what computes attention; raises `InputError` for another one."""
+    for known in ATTENTIONS:
+        if name == known:
+            return known
+    raise InputError(f"The attention “{name}” is unknown; choose one of {', '.join(ATTENTIONS)}.")
 
 
 def nearest_size(value: int) -> int:

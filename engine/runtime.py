@@ -16,7 +16,8 @@ from engine.checkpoint import Checkpoint
 from engine.clip import check_target, remove_leftovers
 from engine.conditioning import TensorCache, make_conditioning
 from engine.errors import MachineError
-from engine.events import Event, Progress
+from engine.events import Event, Notice, Progress
+from engine.memory.giving_back import give_back
 from engine.memory.plan import MemoryPlan
 from engine.memory.profiles import NO_LIMITS, Limits, check_profile, place_of, plan_for
 from engine.models import EngineModel, choose_device, free_memory
@@ -56,16 +57,16 @@ class Engine:
         """Render `request` to `out` (.mp4, .webm, .gif or a folder for PNG frames).
 
         Yields `Progress` for the stages load, prompt, references, denoise (step by step), decode and write, `Preview`s
-        as often as they cost nearly nothing, and `Finished` at the end. Where memory runs out, a `Notice` says so and
-        the render goes on from its last finished step in a leaner way. Cancelling takes effect within one step and
-        leaves nothing behind. Without `include_pictures` the clip's recipe holds the scene but not its pictures. Raises
-        `UserError`s and `Cancelled`.
+        as often as they cost nearly nothing, and `Finished` at the end. A `Notice` says what else is to be known: that
+        memory ran out and the render goes on from its last finished step in a leaner way, or that the attention asked
+        for cannot be had. Cancelling takes effect within one step and leaves nothing behind. Without `include_pictures`
+        the clip's recipe holds the scene but not its pictures. Raises `UserError`s and `Cancelled`.
 
         `resume`: a file for the last finished step. A render that was cancelled, failed or was killed goes on from it
         and gives the identical clip; what it holds of another request, other weights or another machine is passed
         over. It is removed once the clip is whole.
         """
-        yield from self._render((request,), pictures, cancel, (out,), include_pictures, resume)
+        yield from self._tidily(self._render((request,), pictures, cancel, (out,), include_pictures, resume))
 
     def render_seeds(
         self,
@@ -88,8 +89,8 @@ class Engine:
         while begin < len(requests):
             count = self._together(requests[begin:])
             part = slice(begin, begin + count)
-            yield from self._render(
-                tuple(requests[part]), pictures, cancel, tuple(targets[part]), include_pictures, None
+            yield from self._tidily(
+                self._render(tuple(requests[part]), pictures, cancel, tuple(targets[part]), include_pictures, None)
             )
             begin += count
 
@@ -118,6 +119,15 @@ class Engine:
             self._model.release()
         self._model = None
 
+    def _tidily(self, events: Generator[Event]) -> Iterator[Event]:
+        """The events of a run; however it ends, what it needed beside the model is given back to the machine."""
+        try:
+            with closing(events):
+                yield from events
+        finally:
+            if self._model is not None:
+                give_back(self._model.device)
+
     def _render(
         self,
         requests: tuple[RenderRequest, ...],
@@ -135,6 +145,9 @@ class Engine:
         request = requests[0]
         model = self._model_for(requests)
         cancel.raise_if_cancelled()
+        attention = model.attention(request.settings.attention)
+        if attention.notice:
+            yield Notice(text=attention.notice)
         run = Run(
             model=model,
             requests=requests,
@@ -145,7 +158,8 @@ class Engine:
             # What a step cache remembers is in no file: a draft that was broken off begins anew.
             checkpoint=None
             if resume is None or request.settings.step_cache
-            else Checkpoint(resume, run_key(model, request)),
+            else Checkpoint(resume, run_key(model, request, attention)),
+            attention=attention,
             started=started,
         )
         cache = TensorCache(self._cache or cache_dir() / "conditioning")

@@ -38,7 +38,7 @@ def free_here(lent: Lent | None = None) -> tuple[Budget, str]:
         return Budget(ram_bytes=ram, card_bytes=lent.card_bytes), DEVICE
     cards = cards_without_torch()
     if cards:
-        return Budget(ram_bytes=ram, card_bytes=cards[0].free_bytes), "cuda"
+        return Budget(ram_bytes=ram, card_bytes=max(card.free_bytes for card in cards)), "cuda"
     return Budget(ram_bytes=ram), "mps" if sys.platform == "darwin" else "cpu"
 
 

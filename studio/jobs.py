@@ -1,4 +1,4 @@
-"""Renders and their order: one worker thread owns the engine, every page only looks.
+"""Renders and their order: a worker thread owns an engine, where there are several cards one for each; pages only look.
 
 Knows nothing of pages: one may come, go or be doubled without touching a running render. What it sees are immutable
 `Job` snapshots; `JobQueue.version` grows with every change. The truth lies in the `JobStore`.
@@ -11,21 +11,21 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 
-from engine import __version__
 from engine.errors import Cancelled, OutputError, UserError
 from engine.events import Finished, Notice, Preview, Progress
 from engine.pictures import PictureStore
-from engine.request import Clip, RenderRequest
+from engine.request import RenderRequest
 from studio.callers import Anybody, Callers
+from studio.endings import Endings
 from studio.job_files import clear_unfinished, drop_unfinished, finished_clip, name_for, unfinished_file
 from studio.job_store import PROGRAM_FAULT, Job, JobState, JobStore, Wish
 from studio.languages import say
 from studio.lease import Watch, new_holder
-from studio.running import JobPlaces, RenderEngine, Running, with_progress
+from studio.running import JobPlaces, RenderEngine, Running, Seat, with_progress
 
 __all__ = ["Job", "JobQueue", "JobState", "RenderEngine"]
 
@@ -41,7 +41,9 @@ class JobQueue:
     """The jobs of a store, worked off one after another by a thread of this process, which calls `make_engine`.
 
     `places_of` says where a visitor's pictures and clips lie; without it they all lie in `pictures` and `clips`. With
-    `callers` each job is rendered in the context of the request that asked for it.
+    `callers` each job is rendered in the context of the request that asked for it. `card_engines` is asked by that
+    thread before its first job; if it names makers of engines, each of them gets a thread, and so many jobs are
+    rendered at once.
     """
 
     def __init__(
@@ -52,21 +54,22 @@ class JobQueue:
         store: JobStore,
         places_of: Callable[[str], JobPlaces] | None = None,
         callers: Callers | None = None,
+        card_engines: Callable[[], Sequence[Callable[[], RenderEngine]]] = tuple,
     ) -> None:
-        self._make_engine = make_engine
-        self._places_of = places_of or partial(_anywhere, JobPlaces(pictures=pictures, clips=clips))
+        self._engines = lambda: card_engines() or (make_engine,)
+        self._places_of: Callable[[str], JobPlaces] = places_of or (lambda _: JobPlaces(pictures=pictures, clips=clips))
         self._store = store
         self._callers = callers or Anybody()
-        self._engine: RenderEngine | None = None
         self._holder = new_holder()
         self._watch = Watch(self._holder)
+        self._ends = Endings(store, self._holder, self._rest, self._over)
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}  # replaced whole, or one value at a time: safe to look at without the lock
         self._stamp = (0, 0)
         self._paused = False
         self._trouble = ""  # met by the worker, which waits for it to pass
         self._unread = ""  # met by the keeper, at every look
-        self._running: Running | None = None
+        self._running: dict[str, Running] = {}
         self._version = 0
         self._closing = False
         self._ended = threading.Event()
@@ -136,8 +139,8 @@ class JobQueue:
         With `keep` its finished steps stay on the disk, and `retry` goes on from them.
         """
         with self._changed:
-            running = self._running
-            if running is not None and running.job.id == job_id and not self._closing:
+            running = self._running.get(job_id)
+            if running is not None and not self._closing:
                 # even where the wish cannot be written: nothing may keep a render from being stopped
                 running.hear(Wish.stop if keep else Wish.drop)
         was = self._store.stop(job_id, keep=keep)
@@ -193,7 +196,7 @@ class JobQueue:
                 self._refresh()
             self._threads = [
                 threading.Thread(target=self._keep, name="render-keeper", daemon=True),
-                threading.Thread(target=self._work, name="render-worker", daemon=True),
+                threading.Thread(target=self._work_everywhere, name="render-worker", daemon=True),
             ]
             for thread in self._threads:
                 thread.start()
@@ -205,14 +208,15 @@ class JobQueue:
         """
         with self._changed:
             self._closing = True
-            if self._running is not None:
-                self._running.token.cancel()
+            for running in self._running.values():
+                running.token.cancel()
             self._touch()
             threads = list(self._threads)
         deadline = time.monotonic() + timeout_s
-        for thread in reversed(threads):
+        for thread in (*threads[1:], *threads[:1]):
+            if thread is threads[0]:
+                self._ended.set()  # the keeper goes on beating for as long as anybody renders
             thread.join(max(0.0, deadline - time.monotonic()))
-            self._ended.set()  # the keeper goes on beating for as long as the worker renders
         self._store.close()
         return not any(thread.is_alive() for thread in threads)
 
@@ -235,46 +239,55 @@ class JobQueue:
 
     def _beat(self) -> None:
         with self._changed:
-            running = self._running
-            if running is None:
-                return
-            step = running.step
-        wish = self._store.beat(running.job.id, self._holder, step)
+            steps = [(running, running.step) for running in self._running.values()]
+        for running, step in steps:
+            wish = self._store.beat(running.job.id, self._holder, step)
+            with self._changed:
+                if self._running.get(running.job.id) is running and wish is not Wish.go_on:
+                    running.hear(wish)
+
+    # -- the workers ---------------------------------------------------------------------------------------------------
+
+    def _work_everywhere(self) -> None:
+        """Work on the one engine there is, or on the first of several and let others work on the rest."""
+        first, *others = self._engines()
         with self._changed:
-            if self._running is running and wish is not Wish.go_on:
-                running.hear(wish)
+            for make in () if self._closing else others:
+                name = f"render-worker-{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._work, args=(make,), name=name, daemon=True))
+                self._threads[-1].start()
+        self._work(first)
 
-    # -- the worker ----------------------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
+    def _work(self, make_engine: Callable[[], RenderEngine]) -> None:
         tries = 0
-        while (running := self._next()) is not None:
-            try:
-                self._callers.run(running.job.id, partial(self._run, running))
-                tries = 0
-            except OutputError as error:
-                # Not this job's fault, and the next one would fare the same: all of them wait for the disk.
-                self._put_back(running)
-                self._rest(str(error), _PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
-                tries += 1
-            except Cancelled:
-                self._stopped(running)
-            except UserError as error:
-                self._fail(running, str(error))
-            except Exception:
-                _log.exception("render %s failed", running.job.id)
-                self._engine = None  # its state is unknown now; the next job starts with a fresh one
-                drop_unfinished(running.job.id)
-                self._fail(running, PROGRAM_FAULT, traceback.format_exc())
+        with contextlib.closing(Seat(make_engine)) as seat:
+            while (running := self._next(seat)) is not None:
+                try:
+                    self._callers.run(running.job.id, partial(self._run, running))
+                    tries = 0
+                except OutputError as error:
+                    # Not this job's fault, and the next one would fare the same: all of them wait for the disk.
+                    self._ends.put_back(running)
+                    self._rest(str(error), _PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
+                    tries += 1
+                except Cancelled:
+                    self._ends.stopped(running)
+                except UserError as error:
+                    self._ends.failed(running, str(error))
+                except Exception:
+                    _log.exception("render %s failed", running.job.id)
+                    seat.close()  # the state of its engine is unknown now; the next job starts with a fresh one
+                    drop_unfinished(running.job.id)
+                    self._ends.failed(running, PROGRAM_FAULT, traceback.format_exc())
 
-    def _next(self) -> Running | None:
+    def _next(self, seat: Seat) -> Running | None:
         while True:
             with self._changed:
                 if self._closing:
                     return None
                 seen = self._version
             try:
-                running = self._claim()
+                running = self._claim(seat)
             except OutputError as error:
                 self._rest(str(error), _PAUSES_S[0])
                 continue
@@ -282,16 +295,19 @@ class JobQueue:
                 return running
             self.wait(seen, _IDLE_S)
 
-    def _claim(self) -> Running | None:
+    def _claim(self, seat: Seat) -> Running | None:
         def out_for(job: Job, taken: frozenset[str]) -> Path:
             return name_for(job, self._places_of(job.visitor).clips(), taken)
 
         job = self._store.claim(self._holder, out_for)
         if job is None:
             return None
-        running = Running(job)
+        running = Running(job, seat)
         with self._changed:
-            self._running = running
+            before = self._running.setdefault(job.id, running)
+            if before is not running:
+                before.hear(None)  # it was lost while the computer slept, and comes back to a neighbour
+            self._running[job.id] = running
             if self._closing:
                 running.token.cancel()
         with self._reporting():
@@ -303,15 +319,15 @@ class JobQueue:
         assert job.out is not None
         clip = finished_clip(job)
         if clip is not None:  # a kill came between the clip's last byte and the note that it is done
-            self._done(job, clip)
+            self._ends.done(running, clip)
             return
-        if self._engine is None:
+        if not running.seat.ready:
             self._show(running, progress=Progress(stage="load", step=0, num_steps=0, seconds_left=None))
-            self._engine = self._make_engine()
+        engine = running.seat.engine()
         running.token.raise_if_cancelled()
         resume = unfinished_file(job.id)
         pictures = self._places_of(job.visitor).pictures
-        for event in self._engine.render(job.request, pictures, running.token, job.out, resume=resume):
+        for event in engine.render(job.request, pictures, running.token, job.out, resume=resume):
             match event:
                 case Progress():
                     self._show(running, progress=event)
@@ -323,46 +339,7 @@ class JobQueue:
                     clip = event.clip
         if clip is None:
             raise RuntimeError("the engine ended without a clip")
-        self._done(job, clip)
-
-    def _done(self, job: Job, clip: Clip) -> None:
-        drop_unfinished(job.id)
-        self._until_written(lambda: self._store.finish(job.id, self._holder, JobState.done, clip=clip))
-
-    def _fail(self, running: Running, error: str, fault: str = "") -> None:
-        job = running.job
-        log = f"LumosX Studio {__version__}\n{job.title}\n{error}\n{fault}"
-        step = 0 if fault else running.step
-        self._until_written(
-            lambda: self._store.finish(job.id, self._holder, JobState.failed, error=error, log=log, step=step)
-        )
-
-    def _stopped(self, running: Running) -> None:
-        if running.lost:  # another process took the job while this one slept; it is that one's now
-            self._forget_running()
-        elif running.wish is Wish.go_on:  # the studio closes
-            self._put_back(running)
-        else:
-            keep = running.wish is Wish.stop
-            if not keep:
-                drop_unfinished(running.job.id)
-            job_id, step = running.job.id, running.step if keep else 0
-            self._until_written(lambda: self._store.finish(job_id, self._holder, JobState.cancelled, step=step))
-
-    def _put_back(self, running: Running) -> None:
-        self._until_written(lambda: self._store.put_back(running.job.id, self._holder, running.step))
-
-    def _until_written(self, write: Callable[[], object]) -> None:
-        """Write how the running job ended, as soon as the disk lets us; closing the studio ends the attempts, and then
-        the next start finds out by itself."""
-        going_on = True
-        while going_on:
-            try:
-                write()
-                going_on = False
-            except OutputError as error:
-                going_on = self._rest(str(error), _PAUSES_S[0])
-        self._forget_running()
+        self._ends.done(running, clip)
 
     def _rest(self, trouble: str, pause_s: float) -> bool:
         """Stand still because of `trouble` until it is time, or the user asks to go on; False if the studio closes."""
@@ -395,7 +372,7 @@ class JobQueue:
         with self._changed:
             self._stamp = self._store.stamp()
             self._paused = self._store.paused()
-            self._jobs = {job.id: with_progress(job, self._running) for job in self._store.jobs()}
+            self._jobs = {job.id: with_progress(job, self._running.get(job.id)) for job in self._store.jobs()}
             self._touch()
 
     def _show(
@@ -408,9 +385,10 @@ class JobQueue:
                 self._jobs[stored.id] = with_progress(stored, running)
             self._touch()
 
-    def _forget_running(self) -> None:
+    def _over(self, running: Running) -> None:
         with self._changed:
-            self._running = None
+            if self._running.get(running.job.id) is running:
+                del self._running[running.job.id]
         with self._reporting():
             self._refresh()
 
@@ -430,7 +408,3 @@ class JobQueue:
     def _touch(self) -> None:
         self._version += 1
         self._changed.notify_all()
-
-
-def _anywhere(places: JobPlaces, _visitor: str) -> JobPlaces:
-    return places

@@ -1,11 +1,11 @@
-"""The one job that this process renders at the moment, with what only this process knows of it."""
+"""The jobs that this process renders at the moment, with what only this process knows of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from engine.cancel import CancelToken
 from engine.events import Event, Preview, Progress
@@ -30,14 +30,46 @@ class JobPlaces:
     clips: Callable[[], Path]
 
 
+@runtime_checkable
+class _Closeable(Protocol):
+    def close(self) -> None: ...
+
+
+class Seat:
+    """Where one worker renders: its engine, made when it is first needed."""
+
+    def __init__(self, make_engine: Callable[[], RenderEngine]) -> None:
+        self._make_engine = make_engine
+        self._engine: RenderEngine | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine is made."""
+        return self._engine is not None
+
+    def engine(self) -> RenderEngine:
+        """The engine, the same until `close`."""
+        if self._engine is None:
+            self._engine = self._make_engine()
+        return self._engine
+
+    def close(self) -> None:
+        """Let the engine go; who sits down next gets a fresh one."""
+        engine, self._engine = self._engine, None
+        if isinstance(engine, _Closeable):
+            engine.close()
+
+
 class Running:
-    """A job from its claim to its end: `job` carries progress and preview, `token` stops it, `wish` says why.
+    """A job from its claim to its end: `job` carries progress and preview, `token` stops it, `wish` says why; `seat` is
+    where it is rendered.
 
     `lost`: another process has taken it over. Whoever uses it holds the queue's lock.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, seat: Seat) -> None:
         self.job = job
+        self.seat = seat
         self.token = CancelToken()
         self.wish = Wish.go_on
         self.lost = False

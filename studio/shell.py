@@ -51,6 +51,7 @@ class Shell:
             JobStore(jobs_file()),
             _places,
             RememberedCallers() if backend.lent else None,
+            card_engines=backend.card_engines,
         )
         self._models = ModelsDesk(local=access is None and is_loopback(host), module=backend.errands)
         self._visitors: Visitors | None = None

@@ -27,10 +27,12 @@ from engine.errors import MachineError
 from engine.memory.placing import place
 from engine.memory.plan import Budget, Way, Work, make_plan
 from engine.memory.sizes import PUBLISHED
+from engine.model.backends import attend_with, choose_backend
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.models import compute_dtype
+from engine.request import Attention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +57,14 @@ class GpuFigures:
     """One run. `step_s`: median seconds of a step with guidance; `floor_s`: its operations at the card's matrix rate.
 
     `peak_bytes`: the card's memory at its highest over steps and developing, `planned_bytes` what the plan says of it
-    (None without a card); `way`: where the parts lay; `vram_limit_bytes` None without a cap.
+    (None without a card); `way`: where the parts lay; `attention`: what computed it; `vram_limit_bytes` None without a
+    cap.
     """
 
     card: str
     vram_limit_bytes: int | None
     way: dict[str, Any]
+    attention: str
     planned_bytes: int | None
     peak_bytes: int
     steps: int
@@ -89,11 +93,12 @@ def measure_gpu(
     vram_limit_bytes: int | None = None,
     steps: int = 3,
     size: FullSize | None = None,
+    attention: Attention = "auto",
     state: State = lambda _: None,
 ) -> GpuFigures:
     """Run `steps` steps (one more warms up) and the developing on `device`, with at most `vram_limit_bytes` of a card.
 
-    Raises `MachineError` where the cap is too small for any way to run.
+    Raises `MachineError` where the cap is too small for any way to run, or the attention asked for cannot be had.
     """
     size = size or FullSize()
     way, planned = _plan(device, vram_limit_bytes, size)
@@ -102,6 +107,10 @@ def measure_gpu(
     rate = matrix_rate(device, dtype, size.matrix)
     state(f"drawing random weights; the network is {way.network}")
     pipeline = _pipeline(size, dtype)
+    chosen = choose_backend(attention, device, dtype, int(pipeline.transformer.config.attention_head_dim))
+    if chosen.notice:
+        raise MachineError(chosen.notice)
+    attend_with(pipeline.transformer, chosen.kernel)
     place(pipeline, way, device)
     conditioning = _conditioning(pipeline, size)
     operations = 2 * operations_of_pass(size)
@@ -120,6 +129,7 @@ def measure_gpu(
         card=torch.cuda.get_device_name(device) if device.type == "cuda" else "processor",
         vram_limit_bytes=vram_limit_bytes,
         way=asdict(way),
+        attention=chosen.kernel.value,
         planned_bytes=planned,
         peak_bytes=_peak_bytes(device),
         steps=steps,
@@ -237,7 +247,8 @@ def report(figures: GpuFigures) -> str:
     """Lines for people and, as the last line, one JSON line for machines."""
     limit = "no cap" if figures.vram_limit_bytes is None else f"at most {figures.vram_limit_bytes / 2**30:.0f} GiB"
     lines = [
-        f"{figures.card}, {limit}, network {figures.way['network']}; random weights of the published size.",
+        f"{figures.card}, {limit}, network {figures.way['network']}, attention {figures.attention}; random "
+        "weights of the published size.",
         f"peak {figures.peak_bytes / 2**30:.2f} GiB; one step with guidance {figures.step_s:.2f} s (median of "
         f"{figures.steps}); developing {figures.decode_s:.1f} s",
         f"arithmetic floor of a step {figures.floor_s:.2f} s: {figures.operations_per_step / 1e12:.0f} "

@@ -222,6 +222,12 @@ def _add_render_settings(parser: argparse.ArgumentParser) -> None:
         help="a LoRA of yours and its strength (default 1), as in style:0.8; may be given up to four times",
     )
     parser.add_argument("--no-lora", action="store_true", help="none of the LoRAs that the scene names")
+    parser.add_argument(
+        "--attention",
+        type=text_value,
+        metavar="NAME",
+        help="auto, native, flash, or sage (a quicker draft): what computes attention, of what is here (see doctor)",
+    )
     parser.add_argument("--engine", type=text_value, metavar="NAME", help="which model renders (see doctor)")
 
 
@@ -365,6 +371,9 @@ def _bench(commands: _Commands[_Parser]) -> None:
         "--vram-limit", type=number(1, 1024), metavar="GB", help="use at most so much of the card's memory, in GiB"
     )
     part.add_argument("--steps", type=whole(1, 1000), default=3, metavar="N", help="steps to time (default 3)")
+    part.add_argument("--attention", type=text_value, metavar="NAME", help="what computes attention, as for render")
+    part = _add(actions, "compiled", "what compiling the network's blocks costs and gains; needs a compiler, minutes")
+    part.add_argument("--repeats", type=whole(1, 1000), default=9, metavar="N", help="pairs of passes (default 9)")
     part = _add(actions, "studio", "how fast the page is, in a real browser; needs Chromium, minutes")
     part.add_argument("--repeats", type=whole(1, 1000), default=5, metavar="N", help="starts of a server (default 5)")
 

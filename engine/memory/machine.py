@@ -98,19 +98,27 @@ def container_memory(control_groups: Path) -> tuple[int, int]:
 
 def cards_without_torch() -> tuple[Device, ...]:
     """Nvidia's cards as their driver tells, for whoever must not load torch; empty where there is no driver."""
+    rows = ask_driver("memory.total", "memory.free", "name")
+    return tuple(
+        Device(kind="cuda", name=name, memory_bytes=int(total) * 2**20, free_bytes=int(free) * 2**20)
+        for total, free, name in rows
+        if total.isdigit() and free.isdigit()
+    )
+
+
+def ask_driver(*fields: str) -> tuple[tuple[str, ...], ...]:
+    """What Nvidia's driver says of each card, memory in MiB; empty where there is none. Only the last field may hold
+    commas."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
-    query = [program, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    query = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
         told = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True, stdin=subprocess.DEVNULL)
-        rows = [line.rsplit(",", 2) for line in told.stdout.splitlines() if line.strip()]
-        return tuple(
-            Device(kind="cuda", name=name.strip(), memory_bytes=int(total) * 2**20, free_bytes=int(free) * 2**20)
-            for name, total, free in rows
-        )
     except (OSError, ValueError, subprocess.SubprocessError):
         return ()
+    rows = [tuple(part.strip() for part in line.split(",", len(fields) - 1)) for line in told.stdout.splitlines()]
+    return tuple(row for row in rows if len(row) == len(fields))
 
 
 def _devices() -> tuple[Device, ...]:

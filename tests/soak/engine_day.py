@@ -1,6 +1,7 @@
 """The real engine with a tiny model, round after round: `python -m tests.soak.engine_day ASSETS ROUNDS`.
 
-Every other round is cancelled, each time at another event. Prints a sample of itself, as JSON, after every round.
+Every other round is cancelled, each time at another event; prompt, size and memory profile change from round to round.
+Prints a sample of itself, as JSON, after every round.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ PROMPTS = (
     "man and woman in red coat",
     "red coat a man woman",
 )
+# (width, height, frames), the largest first: what is taken at the busiest moment has to be given back.
+SIZES = ((128, 96, 25), (32, 16, 5), (64, 96, 9), (96, 64, 17), (48, 48, 13))
+PROFILES = ("auto", "streamed", "offload")
 
 
 def render(engine: Engine, request: RenderRequest, store: PictureStore, out: Path, stop_at: int | None) -> bool:
@@ -61,8 +65,12 @@ def main() -> None:
     clips_dir().mkdir(parents=True)
     engine, scene, me = Engine(), tiny_scene(store), psutil.Process(os.getpid())
     for number in range(rounds):
+        width, height, frames = SIZES[number % len(SIZES)]
         request = RenderRequest(
-            scene=replace(scene, prompt=PROMPTS[number // 2 % len(PROMPTS)]), settings=tiny_settings(seed=number)
+            scene=replace(scene, prompt=PROMPTS[number // 2 % len(PROMPTS)]),
+            settings=tiny_settings(
+                seed=number, width=width, height=height, num_frames=frames, profile=PROFILES[number % len(PROFILES)]
+            ),
         )
         out = clips_dir() / f"{number}.mp4"
         finished = render(engine, request, store, out, None if number % 2 == 0 else 1 + number // 2 % 8)

@@ -18,6 +18,9 @@ MEMORY_KB_PER_ROUND = 50
 """One remembered picture or clip a round is more than this; a thousand renders a night stay below 50 MB."""
 MEMORY_KB_ONCE = 6000
 """What an allocator may take once, late, without giving it back: an arena or two. Weighs in short runs only."""
+FIVE, FIFTY = 5, 50
+FIFTY_KB = 4000
+"""How much larger a process may be after fifty jobs than after five: what Python keeps of names and patterns it met."""
 OPEN_FILES_ONCE = 12
 """A browser holds up to six connections to a server, and closes them when it likes; two pages."""
 THREADS_ONCE = 8
@@ -89,11 +92,17 @@ def summary(samples: Sequence[Sample]) -> dict[str, object]:
         "rounds": len(samples),
         "after_warm_up": asdict(later[0]),
         "at_the_end": asdict(later[-1]),
+        "memory_kb_from_five_to_fifty": growth_to_fifty(samples),
         "memory_kb_per_round": round(slope([one.memory_kb for one in later]), 2),
         "open_files_per_round": round(slope([one.open_files for one in later]), 3),
         "threads_per_round": round(slope([one.threads for one in later]), 3),
         "home_kb_per_round": round(slope([one.home_kb for one in later]), 3),
     }
+
+
+def growth_to_fifty(samples: Sequence[Sample]) -> int | None:
+    """Resident memory after fifty jobs less that after five, in kB; None where there were fewer."""
+    return samples[FIFTY - 1].memory_kb - samples[FIVE - 1].memory_kb if len(samples) >= FIFTY else None
 
 
 def complaints(samples: Sequence[Sample]) -> list[str]:

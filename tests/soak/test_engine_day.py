@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.browser.serving import ROOT, environment
-from tests.soak.figures import Sample, complaints
+from tests.soak.figures import FIFTY_KB, Sample, complaints, growth_to_fifty
 from tests.unit.tiny_studio import install_tiny_model
 
 
@@ -29,4 +29,6 @@ def test_the_engine_does_not_wear_out(
     assert len(samples) == soak_rounds
     tell("engine", samples)
     assert complaints(samples) == []
+    # Each size has been there among the first: after fifty jobs the process is no larger than after five.
+    assert (growth_to_fifty(samples) or 0) <= FIFTY_KB
     assert list(os.scandir(tmp_path / "home" / "clips")) == []

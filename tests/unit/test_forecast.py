@@ -202,7 +202,7 @@ def test_the_page_is_told_before_the_click(monkeypatch: pytest.MonkeyPatch) -> N
 def test_cards_are_found_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = tmp_path / "nvidia-smi"
     monkeypatch.setattr(machine.shutil, "which", lambda _: str(driver))
-    driver.write_text(f"#!{sys.executable}\nprint('A card, large, 24000, 20000')\n")
+    driver.write_text(f"#!{sys.executable}\nprint('24000, 20000, A card, large')\n")
     driver.chmod(0o755)
     (card,) = machine.cards_without_torch()
     assert (card.kind, card.name) == ("cuda", "A card, large")

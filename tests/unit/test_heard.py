@@ -34,8 +34,9 @@ SAID_BY = {
 # What only makes, trains, measures and compares models; and what reads a checkpoint that somebody else has made
 ENGLISH_ONLY = {"cli", "bench", "nano", "parity"}
 ENGLISH_FILES = {f"weights/{name}.py" for name in ("bundle", "checkpoints", "convert", "dcp", "original")}
-# Sentences that are put together; the tests of the forecast and of a scene hear them, and those that are passed on
-PUT_TOGETHER = {"memory/plan.py: _refusal", "asking.py: self", "weights/install.py: now"}
+# Sentences that are put together; the tests of the forecast, of a scene and of attention hear them, and those that are
+# passed on
+PUT_TOGETHER = {"memory/plan.py: _refusal", "asking.py: self", "weights/install.py: now", "runtime.py: attention"}
 
 
 def _said(node: ast.expr, module: ast.Module) -> Iterator[str]:

@@ -341,11 +341,10 @@ def test_who_lost_a_job_stops_and_writes_nothing(stand: _Stand, monkeypatch: pyt
     while not store.free(store.hearts()):
         pass  # a beat came between our look and our hand; the worker stands at its gate and cannot take the job back
     assert store.claim("elsewhere/1/x", lambda job, _: Path("x.mp4")) is not None
-    running = stand.queue._running
-    assert running is not None
+    running = stand.queue._running[job.id]
     assert running.token._event.wait(10)  # noticed at the next beat, long before the step is done
     stand.go(1)
-    while stand.queue._running is not None:
+    while stand.queue._running:
         stand.queue.wait(stand.queue.version, 1)
     now = store.jobs()[0]
     assert (now.state, now.holder) == (JobState.running, "elsewhere/1/x")

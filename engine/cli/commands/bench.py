@@ -9,6 +9,7 @@ import sys
 from engine.cli.requirements import project_root
 from engine.engines import DEFAULT_ENGINE
 from engine.errors import Cancelled
+from engine.request import check_attention
 
 GIB = 2**30
 _CANCELLED = 130
@@ -18,7 +19,8 @@ def run(args: argparse.Namespace) -> int:
     """Print a table for people and one JSON line for machines; progress goes to stderr."""
     if args.action == "studio":
         return _studio(args)
-    print({"memory": _memory, "network": _network, "speed": _speed, "gpu": _gpu}[args.action](args), flush=True)
+    measure = {"memory": _memory, "network": _network, "speed": _speed, "gpu": _gpu, "compiled": _compiled}
+    print(measure[args.action](args), flush=True)
     return 0
 
 
@@ -38,7 +40,14 @@ def _gpu(args: argparse.Namespace) -> str:
     from engine.bench.gpu import find_card, measure_gpu, report
 
     limit = None if args.vram_limit is None else int(args.vram_limit * GIB)
-    return report(measure_gpu(find_card(), vram_limit_bytes=limit, steps=args.steps, state=_say))
+    attention = check_attention(args.attention or "auto")
+    return report(measure_gpu(find_card(), vram_limit_bytes=limit, steps=args.steps, attention=attention, state=_say))
+
+
+def _compiled(args: argparse.Namespace) -> str:
+    from engine.bench.compiled import measure_compiled, report
+
+    return report(measure_compiled(repeats=args.repeats, state=_say))
 
 
 def _studio(args: argparse.Namespace) -> int:

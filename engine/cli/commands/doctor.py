@@ -11,6 +11,7 @@ from engine import __version__
 from engine.cli.requirements import name, project_root, read_needs, unmet, versions_here
 from engine.engines import engine_info, engine_names
 from engine.errors import MachineError
+from engine.memory.cards import cards_to_share
 from engine.memory.machine import Machine, look
 from engine.memory.plan import Budget, all_plans, make_plan, smallest_budget
 from engine.memory.profiles import NO_LIMITS, Limits, in_words, limits_in_gb, sizes_of, work_of
@@ -20,6 +21,7 @@ from engine.report_bundle import write_report
 from engine.weights import Installed, status
 from engine.weights.catalogue import entry
 
+PUBLISHED_HEAD_DIM = 128
 REFERENCES = 8
 """Pictures of the clip for which the memory plan is shown."""
 
@@ -54,13 +56,25 @@ class EngineState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionState:
+    """What computes the full model's attention on this machine: the kind that “auto” takes, and of each of the others,
+    in words, whether it can be used."""
+
+    auto: str
+    others: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that `doctor` tells."""
+    """All that `doctor` tells; `cards`: those that the studio spreads renders over, empty unless there are several;
+    `attention` is None where packages are missing that would say."""
 
     version: str
     home: str
     environment: str
     machine: Machine
+    cards: tuple[str, ...]
+    attention: AttentionState | None
     packages: tuple[Package, ...]
     weights: tuple[Installed, ...]
     engines: tuple[EngineState, ...]
@@ -91,6 +105,8 @@ def examine(limits: Limits = NO_LIMITS) -> Report:
         home=str(data_home()),
         environment=sys.prefix,
         machine=machine,
+        cards=cards_to_share(),
+        attention=attention_here(machine.device.kind),
         packages=tuple(Package(required=each, installed=versions[name(each)], ok=each not in bad) for each in packages),
         weights=weights,
         engines=tuple(engine_state(installed, machine, limits) for installed in weights),
@@ -129,6 +145,25 @@ def engine_state(installed: Installed, machine: Machine, limits: Limits = NO_LIM
     )
 
 
+def attention_here(device_kind: str) -> AttentionState | None:
+    """Look for packages that compute attention, and try those that are there."""
+    try:
+        import torch
+
+        from engine.model.backends import TOLERANCES, available_backends, choose_backend
+        from engine.models import compute_dtype
+    except ImportError:
+        return None
+    device = torch.device(device_kind)
+    where = (device, compute_dtype(device, builtin=False), PUBLISHED_HEAD_DIM)
+    here = available_backends()
+    others = {
+        name: "not installed" if name not in here else choose_backend(name, *where).notice or "works"
+        for name in TOLERANCES
+    }
+    return AttentionState(auto=choose_backend("auto", *where).name, others=others)
+
+
 def budget_here(machine: Machine) -> Budget:
     """The memory that a render may use on this machine now."""
     device = machine.device
@@ -149,9 +184,11 @@ def as_text(report: Report) -> str:
             for device in machine.devices
         ),
         *([] if machine.devices else ["  graphics     none that PyTorch can use"]),
+        *([f"  several      the studio renders on {len(report.cards)} of them at once"] if report.cards else []),
         f"  disk         {_gb(machine.disk_free_bytes)} free for {report.home}",
         f"  budget       a render runs on {machine.device.name}: {_gb(machine.device.free_bytes)} free there, "
         f"{_gb(machine.ram_free_bytes)} of memory",
+        *_attention_lines(report.attention),
         "",
         f"Installed in {report.environment}",
         *_package_lines(report.packages),
@@ -172,6 +209,13 @@ def as_text(report: Report) -> str:
             *([f"           {state.problem}"] if state.problem else []),
         ]
     return "\n".join(lines)
+
+
+def _attention_lines(attention: AttentionState | None) -> list[str]:
+    if attention is None:
+        return []
+    others = "; ".join(f"{name}: {state}" for name, state in attention.others.items())
+    return [f"  attention    a render takes {attention.auto} by itself; {others}"]
 
 
 def _package_lines(packages: tuple[Package, ...]) -> list[str]:

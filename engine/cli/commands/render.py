@@ -69,6 +69,7 @@ def settings_of(args: argparse.Namespace, source: Source) -> RenderSettings:
         "guided_share": args.guided_share,
         "relation_guidance": args.relation_guidance,
         "loras": _loras(args),
+        "attention": args.attention,
         "seed": args.seed,
         "profile": args.profile,
     }
