@@ -84,9 +84,9 @@ def heard(text: str) -> str:
 
 @functools.cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """What the engine may say, those with the fewest places first: the nearest sentence is the one that is meant."""
+    """What the engine may say, those with the most words of their own first: the nearest sentence is the one meant."""
     known = [(key, text) for key, text in sentences(LANGUAGES[0]).items() if key.startswith(_HEARD)]
-    known.sort(key=lambda item: (len(_PLACE.findall(item[1])), -len(item[1])))
+    known.sort(key=lambda item: len(_PLACE.sub("", item[1])), reverse=True)
     return tuple((key, _pattern(text)) for key, text in known)
 
 
