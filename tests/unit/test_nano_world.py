@@ -148,6 +148,12 @@ def test_letterboxing_keeps_the_shape_and_centres_on_white() -> None:
     assert abs(dark[0] - (127 - dark[-1])) <= 1
 
 
+def test_a_crowd_leaves_a_place_for_an_object() -> None:
+    crowded = Structure(background=False, thing=True, groups=(2,) * 6)
+    for seed in range(60):
+        assert render_clip(draw_scene(seed, crowded), 1).shape == (1, HEIGHT, WIDTH, 3)
+
+
 def test_hats_objects_and_backgrounds_are_told_from_others() -> None:
     true, other = [], []
     for number in range(3):

@@ -249,9 +249,11 @@ def _standing_places(rng: np.random.Generator, count: int) -> tuple[list[tuple[f
 
 
 def _beside(taken: Sequence[float], chance: float) -> float:
-    """A place for an object in one of the gaps between people or beside them, chosen by `chance` in 0 … 1."""
-    edges = [-THING_REACH, *sorted(taken), WIDTH + THING_REACH]
-    gaps = [(left + right) / 2 for left, right in pairwise(edges) if right - left >= 2 * THING_REACH]
+    """A place for an object in one of the gaps between people or beside them, chosen by `chance` in 0 … 1; in a crowd
+    that leaves none, the widest one there is."""
+    edges = list(pairwise([-THING_REACH, *sorted(taken), WIDTH + THING_REACH]))
+    wide = max(right - left for left, right in edges)
+    gaps = [(left + right) / 2 for left, right in edges if right - left >= min(2 * THING_REACH, wide)]
     at = chance * len(gaps)
     return gaps[int(at)] + 6 * (at % 1 - 0.5)
 
