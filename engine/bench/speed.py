@@ -101,6 +101,9 @@ def variants_of(settings: RenderSettings, *, magnitudes: bool = True) -> tuple[V
     else:
         found.append(Variant(name="without guidance", settings={"guidance_scale": 1.0}))
         found.append(Variant(name="guidance in half", settings=half))
+    if settings.relation_guidance:
+        found.append(Variant(name="without relation guidance", settings={"relation_guidance": 0.0}))
+        found.append(Variant(name="relation guidance in half", settings=half))
     found += [
         Variant(name=f"{count} steps", settings={"num_inference_steps": count})
         for count in (steps // 2, steps // 4)
@@ -196,6 +199,7 @@ def _bindings(base: RenderSettings, variants: tuple[Variant, ...], scenes: int, 
             num_frames=settings.num_frames,
             num_inference_steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
+            relation_guidance=settings.relation_guidance,
             shift=settings.shift,
             negative_prompt=settings.negative_prompt,
             relations=relations_of(settings),

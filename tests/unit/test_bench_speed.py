@@ -46,6 +46,8 @@ def test_every_variant_has_its_figures_and_only_drafts_differ_from_the_full_rend
         "again",
         "guidance 1.5",
         "guidance 1.5, half",
+        "without relation guidance",
+        "relation guidance in half",
         "2 steps",
         "1 steps",
         "first-block 0.05",
@@ -59,8 +61,9 @@ def test_every_variant_has_its_figures_and_only_drafts_differ_from_the_full_rend
     assert rows["guidance 1.5"].psnr_db is not None
     assert rows["guidance 1.5, half"].against == "guidance 1.5"
     assert rows["guidance 1.5, half"].psnr_db is not None
+    assert rows["without relation guidance"].psnr_db is not None
     assert {row.binding for row in figures} == {None}
-    assert [row.steps for row in figures] == [4, 4, 4, 4, 2, 1, 4, 4]
+    assert [row.steps for row in figures] == [4, 4, 4, 4, 4, 4, 2, 1, 4, 4]
     for row in figures:
         assert (row.repeats, row.width, row.height, row.frames) == (2, WIDTH, HEIGHT, FRAMES)
         assert row.step_s == pytest.approx(row.stages_s["denoise"] / row.steps)
@@ -98,6 +101,8 @@ def test_drafts_have_fewer_steps_and_guidance_is_turned_round() -> None:
     assert [variant.name for variant in one_step][2:] == [
         "guidance 1.5",
         "guidance 1.5, half",
+        "without relation guidance",
+        "relation guidance in half",
         "first-block 0.05",
         "first-block 0.1",
     ]
@@ -132,11 +137,12 @@ def test_who_wears_what_is_measured_with_the_settings_of_every_draft(
     figures = measure_speed("nano", repeats=1, scenes=3, settings={**SMALL, "width": 64, "height": 32})
     rows = {row.variant: row for row in figures}
     assert rows["first"].binding == rows["again"].binding == round(1.6 / 3, 4)
-    assert [round(row.binding * 30 - 15) for row in figures[1:] if row.binding is not None] == list(range(1, 11))
+    assert [round(row.binding * 30 - 15) for row in figures[1:] if row.binding is not None] == list(range(1, 13))
     sampled = dict(zip([row.variant for row in figures[1:]], asked, strict=True))
     full = sampled["again"]
     assert (full.width, full.height, full.num_frames, full.num_inference_steps) == (64, 32, FRAMES, 4)
     assert (full.step_cache, full.guided_share, full.guidance_scale) == (None, 1.0, 1.0)
+    assert (full.relation_guidance, sampled["without relation guidance"].relation_guidance) == (1.5, 0.0)
     assert sampled["1 steps"].num_inference_steps == 1
     assert (sampled["half canvas"].width, sampled["half canvas"].height) == (32, 16)
     assert (sampled["guidance 1.5, half"].guidance_scale, sampled["guidance 1.5, half"].guided_share) == (1.5, 0.5)
