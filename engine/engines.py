@@ -91,6 +91,7 @@ _ENGINES = (
 )
 
 DEFAULT_ENGINE = "nano"
+_MOST = 10**300
 
 
 def engine_names() -> tuple[str, ...]:
@@ -145,7 +146,7 @@ def resolve_settings(engine: str, **overrides: Any) -> RenderSettings:
 
 def _typed(name: str, value: Any, wanted: type) -> Any:
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(min(max(value, -_MOST), _MOST))  # too large in any case, but still a number
     if wanted is tuple and isinstance(value, list):  # as JSON has it
         return tuple(from_json(LoraChoice, one) for one in cast("list[Any]", value))
     if type(value) is not wanted:

@@ -230,6 +230,8 @@ def _check_loras(loras: tuple[LoraChoice, ...]) -> None:
 
 def _check_range(name: str, value: float, limits: tuple[float, float]) -> None:
     low, high = limits
-    if math.isnan(value) or not low <= value <= high:
-        nearest = low if math.isnan(value) else min(max(value, low), high)
-        raise InputError(f"The {name} cannot be {value}; choose from {low} to {high}, the nearest is {nearest}.")
+    odd = value != value  # not a number; a whole number may be too large to be asked by math.isnan
+    if odd or not low <= value <= high:
+        nearest = low if odd else min(max(value, low), high)
+        shown = value if abs(value) < 10**20 or odd else "so much"
+        raise InputError(f"The {name} cannot be {shown}; choose from {low} to {high}, the nearest is {nearest}.")

@@ -17,6 +17,7 @@ from typing import Any, cast
 from engine.codec import to_json
 from engine.errors import InputError, UserError
 from engine.files import write_atomically
+from engine.request import MAX_LORAS
 from studio.draft import parse_scene
 from studio.languages import say
 
@@ -132,11 +133,26 @@ def _names(value: object) -> list[str]:
 
 
 def _plain(settings: object) -> bool:
-    """Whether settings are a small table of words and numbers: the page reads them back as it wrote them."""
-    if not isinstance(settings, dict):
+    """Whether settings are a small table of words, numbers and short lists of such tables: the page reads them back as
+    it wrote them."""
+    return _is_table(settings, lists=True)
+
+
+def _is_table(value: object, *, lists: bool) -> bool:
+    if not isinstance(value, dict):
         return False
-    items = cast("dict[object, object]", settings).items()
+    items = cast("dict[object, object]", value).items()
     return len(items) <= 40 and all(
-        isinstance(name, str) and isinstance(value, str | int | float | bool | None) and len(str(value)) <= 4000
-        for name, value in items
+        isinstance(name, str) and (_is_plain(one) or (lists and _is_list_of_tables(one))) for name, one in items
     )
+
+
+def _is_list_of_tables(value: object) -> bool:
+    if not isinstance(value, list):
+        return False
+    tables = cast("list[object]", value)
+    return len(tables) <= MAX_LORAS and all(_is_table(one, lists=False) for one in tables)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool | None) and len(str(value)) <= 4000

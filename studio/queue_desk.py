@@ -58,8 +58,8 @@ class QueueDesk:
         count = message.get("count", 1)
         if type(count) is not int or not 1 <= count <= MAX_VARIATIONS:
             raise FieldError(say("variations_range", most=MAX_VARIATIONS), "count")
-        if isinstance(replaced, str) and replaced:
-            return self._queue.replace(replaced, request, title)
+        if replaced:
+            return self._queue.replace(_id(message, "replaces"), request, title)
         first, *others = variations(request, count)
         return self._queue.submit(first, title, *others)
 
@@ -119,8 +119,8 @@ class QueueDesk:
         return job
 
 
-def _id(message: Json) -> str:
-    job_id = message.get("job")
-    if not isinstance(job_id, str):
+def _id(message: Json, name: str = "job") -> str:
+    job_id = message.get(name)
+    if not isinstance(job_id, str) or not job_id.isascii():  # half letters cannot be looked up
         raise InputError(say("old_page"))
     return job_id

@@ -104,6 +104,21 @@ def test_odd_settings_are_left_out(book: DraftBook) -> None:
     assert draft["settings"] is None
 
 
+def test_settings_with_loras_are_kept(book: DraftBook) -> None:
+    lora = {"name": "ink", "digest": "0" * 64, "strength": 0.8}
+    for settings, kept in (
+        ({"steps": 3, "loras": [lora]}, True),
+        ({"loras": []}, True),
+        ({"loras": [lora] * 5}, False),
+        ({"loras": [[lora]]}, False),
+        ({"loras": [{**lora, "more": [lora]}]}, False),
+    ):
+        book.keep(TOKEN, {**_message("a", [], [], a=_entry("one")), "settings": settings})
+        draft = book.open(TOKEN)
+        assert draft is not None
+        assert draft["settings"] == (settings if kept else None)
+
+
 def test_old_pages_make_room_for_new_ones(book: DraftBook, tmp_path: Path) -> None:
     for number in range(65):
         book.keep(f"{number:016x}", _message("a", [], [], a=_entry("one")))
