@@ -6,6 +6,7 @@ control is at fault. Keeps no state of any page: a page sends its scene along; q
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping
@@ -111,7 +112,7 @@ class Desk:
         try:
             if not isinstance(message, dict):
                 raise InputError(say("no_message"))
-            fields = cast(Json, message)
+            fields = _whole_letters(cast(Json, message))
             answer = self._answers.get(str(fields.get("do")))
             if answer is None:
                 raise InputError(say("older_page"))
@@ -233,6 +234,16 @@ class Desk:
             if message.get("preview") != key:
                 answer["preview"] = {"key": key, "data": view.preview_url(running.preview)}
         return answer
+
+
+def _whole_letters(message: Json) -> Json:
+    """The message with question marks for half letters, which no file, no database and no answer can hold."""
+    text = json.dumps(message, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return cast(Json, json.loads(text.encode(errors="replace")))
+    return message
 
 
 def _text(message: Json, name: str) -> str:

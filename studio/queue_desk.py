@@ -121,6 +121,6 @@ class QueueDesk:
 
 def _id(message: Json, name: str = "job") -> str:
     job_id = message.get(name)
-    if not isinstance(job_id, str) or not job_id.isascii():  # half letters cannot be looked up
+    if not isinstance(job_id, str):
         raise InputError(say("old_page"))
     return job_id

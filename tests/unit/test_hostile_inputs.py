@@ -31,7 +31,6 @@ from engine.weights.records import read_conversion
 from studio.draft import parse_scene
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
-from studio.queue_desk import QueueDesk
 from studio.routes import _read_sent
 from studio.visitor_queue import VisitorQueue
 from tests.unit.tiny_studio import tiny_request
@@ -177,16 +176,6 @@ def test_settings_of_any_number() -> None:
                 from_json(RenderSettings, {**usual, name: value})
             with pytest.raises(InputError):
                 resolve_settings("nano", **{name: value})
-
-
-def test_half_a_letter_names_no_job(tmp_path: Path) -> None:
-    pictures = PictureStore(tmp_path / "pictures")
-    queue = JobQueue(lambda: pytest.fail("held"), pictures, lambda: tmp_path, JobStore(tmp_path / "studio.sqlite3"))
-    answers = QueueDesk(queue).answers
-    for name in ("cancel", "queue_retry", "queue_forget"):
-        with pytest.raises(InputError):
-            answers[name]({"job": "\ud800"})
-    assert queue.close()
 
 
 def test_half_letters_and_long_words_of_a_program_are_shown_whole() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from studio.desk import Desk
 from studio.drafts import DraftBook
 from studio.job_store import JobStore
 from studio.jobs import JobQueue, JobState
+from studio.languages import sentences
 from studio.library import Library
 from studio.workshop import Workshop
 
@@ -91,6 +93,14 @@ def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Stand]:
 @pytest.fixture
 def scene(stand: _Stand) -> dict[str, Any]:
     return stand.ask(do="choose", preset="01-test_man")["scene"]
+
+
+def test_half_letters_become_question_marks(stand: _Stand, scene: dict[str, Any]) -> None:
+    fault = sentences("en")["fault"]
+    assert stand.ask(do="cancel", job="\ud800").get("error") != fault
+    answer = stand.ask(do="revise", scene=scene, prompt="a \ud800 man", title="\udfff")
+    assert answer["scene"]["prompt"] == "a ? man"
+    json.dumps(answer, ensure_ascii=False).encode()
 
 
 def test_the_page_begins_with_presets_engines_and_formats(stand: _Stand) -> None:
