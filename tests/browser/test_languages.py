@@ -18,7 +18,7 @@ from tests.browser.serving import Server, start_server, stop_server
 ZH = sentences("zh")
 # What is no word of the interface: the user's own words, names, file formats, units
 KEPT = re.compile(
-    r"LumosX|Studio|Nano|Segment Anything( ViT-B)?|InsightFace|Meta AI|Apache-2\.0|MP4|WebM|GIF|PNG|zip|VAE"
+    r"LumosX|LoRA|Studio|Nano|Segment Anything( ViT-B)?|InsightFace|Meta AI|Apache-2\.0|MP4|WebM|GIF|PNG|zip|VAE"
     r"|Shift|Ctrl|Alt|Esc|Language|caption\.txt|subjects/1/[\w ]+\.png|objects/|background/|\.lumosx"
     r"|[\d.]+ ?[GMk]?B|px|/[\w/.-]+"
 )
