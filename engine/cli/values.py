@@ -17,15 +17,7 @@ Number = TypeVar("Number", int, float)
 
 def whole(low: int, high: int) -> Callable[[str], int]:
     """Whole numbers from `low` to `high`."""
-
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"has to be a whole number, not “{text}”") from None
-        return _within(value, low, high)
-
-    return convert
+    return _between(int, "a whole number", low, high)
 
 
 def whole_list(low: int, high: int) -> Callable[[str], tuple[int, ...]]:
@@ -36,21 +28,20 @@ def whole_list(low: int, high: int) -> Callable[[str], tuple[int, ...]]:
 
 def number(low: float, high: float) -> Callable[[str], float]:
     """Numbers from `low` to `high`; neither is left out."""
+    return _between(float, "a number", low, high)
 
-    def convert(text: str) -> float:
+
+def _between(read: Callable[[str], Number], words: str, low: Number, high: Number) -> Callable[[str], Number]:
+    def convert(text: str) -> Number:
         try:
-            value = float(text)
+            value = read(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"has to be a number, not “{text}”") from None
-        return _within(value, low, high)
+            raise argparse.ArgumentTypeError(f"has to be {words}, not “{text}”") from None
+        if not low <= value <= high:  # also refuses NaN
+            raise argparse.ArgumentTypeError(f"has to be between {low} and {high}, not {value}")
+        return value
 
     return convert
-
-
-def _within(value: Number, low: Number, high: Number) -> Number:
-    if not low <= value <= high:  # also refuses NaN
-        raise argparse.ArgumentTypeError(f"has to be between {low} and {high}, not {value}")
-    return value
 
 
 def one_of(names: Sequence[str]) -> Callable[[str], str]:

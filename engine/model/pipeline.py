@@ -198,13 +198,7 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         done = 0 if start is None else start.steps_done
         latents = (noise if start is None else start.latents).to(device, torch.float32)
         references, masks = conditioning.reference_latents, conditioning.text_masks
-        context = conditioning.context.to(device, dtype)
-        passes = [_Pass("cond", context, relations, 1)]
-        if guidance_scale != 1:
-            negative = conditioning.negative_context.to(device, dtype)
-            passes.append(_Pass("uncond", negative, relations, guidance_scale - 1))
-        if relation_guidance and references is not None and relations.self_attention:
-            passes.append(_Pass("unrelated", context, replace(relations, self_attention=False), relation_guidance))
+        passes = self._passes(conditioning, relations, guidance_scale, relation_guidance)
         arguments = {
             "reference_latents": None if references is None else references.to(device, dtype),
             "groups": conditioning.groups,
@@ -235,6 +229,20 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
                     yield Step(step, latents, clean, SamplerState(step + 1, latents, self.scheduler.memory))
         finally:
             self.maybe_free_model_hooks()
+
+    def _passes(
+        self, conditioning: Conditioning, relations: Relations, guidance_scale: float, relation_guidance: float
+    ) -> list[_Pass]:
+        """The passes of a guided step; a step without guidance has only the first."""
+        device, dtype = self._execution_device, self._compute_dtype()
+        context = conditioning.context.to(device, dtype)
+        passes = [_Pass("cond", context, relations, 1)]
+        if guidance_scale != 1:
+            negative = conditioning.negative_context.to(device, dtype)
+            passes.append(_Pass("uncond", negative, relations, guidance_scale - 1))
+        if relation_guidance and conditioning.reference_latents is not None and relations.self_attention:
+            passes.append(_Pass("unrelated", context, replace(relations, self_attention=False), relation_guidance))
+        return passes
 
     def denoise(
         self, noise: torch.Tensor, conditioning: Conditioning, *, on_step: StepCallback | None = None, **options: Any
