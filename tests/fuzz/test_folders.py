@@ -115,7 +115,9 @@ def build(data: bytes, root: Path) -> None:
             elif content.startswith("->"):
                 path.symlink_to(content[2:])
             else:
-                path.write_bytes(raw(content))
+                # Two names may mean one entry ("a" and "a/"): a pipe that is there already must not be waited for.
+                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o600), "wb") as file:
+                    file.write(raw(content))
 
 
 @contextlib.contextmanager
