@@ -17,10 +17,23 @@ class LumosError(Exception):
     exit_code = 1
 
 
+LONGEST_SENTENCE = 1200
+"""Characters of what a user is told. Files from strangers may name things at any length, and sentences quote names."""
+
+
 class UserError(LumosError):
-    """The input or the machine is at fault; `str()` is one sentence for the user that says what to do."""
+    """The input or the machine is at fault; `str()` is one sentence for the user that says what to do.
+
+    Of a longer one than `LONGEST_SENTENCE` the middle is left out: what to do stands at its end.
+    """
 
     exit_code = 2
+
+    def __init__(self, sentence: str = "") -> None:
+        if len(sentence) > LONGEST_SENTENCE:
+            half = LONGEST_SENTENCE // 2
+            sentence = f"{sentence[: half - 1]}…{sentence[-half:]}"
+        super().__init__(sentence)
 
 
 class SceneError(UserError):

@@ -62,24 +62,28 @@ class Shard:
 
 
 class ShardStore:
-    """Shards on disk and in memory, made when first asked for."""
+    """Shards of `scenes` scenes each (`SHARD_SCENES`) on disk and in memory, made when first asked for."""
 
-    def __init__(self, folder: Path, vae: AutoencoderKLWan, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(
+        self, folder: Path, vae: AutoencoderKLWan, tokenizer: PreTrainedTokenizerFast, scenes: int | None = None
+    ) -> None:
         self.folder, self.vae, self.tokenizer = folder, vae, tokenizer
+        self.scenes = SHARD_SCENES if scenes is None else scenes
         self._loaded: dict[int, Shard] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def shard(self, number: int) -> Shard:
-        """Shard `number`, whose scenes have the world seeds `number·128 …`."""
+        """Shard `number`, whose scenes have the world seeds `number·scenes …`."""
         if number not in self._loaded:
             structure, latent_frames = CYCLE[number % len(CYCLE)]
             path = self.folder / f"{number:05d}.safetensors"
             if not path.exists():
-                tensors = make_shard(self.vae, self.tokenizer, structure, latent_frames, number * SHARD_SCENES)
+                first = number * self.scenes
+                tensors = make_shard(self.vae, self.tokenizer, structure, latent_frames, first, self.scenes)
                 save_file(tensors, path.with_suffix(".new"))
                 os.replace(path.with_suffix(".new"), path)
             tensors = load_file(path)
-            owners = owners_of(structure, latent_frames, number * SHARD_SCENES, len(tensors["video"]))
+            owners = owners_of(structure, latent_frames, number * self.scenes, len(tensors["video"]))
             self._loaded[number] = Shard(structure, **tensors, owners=owners)
         return self._loaded[number]
 

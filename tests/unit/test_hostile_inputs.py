@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import pickle
 import time
 import warnings
 from pathlib import Path
@@ -18,7 +19,7 @@ from starlette.datastructures import UploadFile
 
 from engine.codec import MAX_ITEMS, from_json, to_json
 from engine.engines import resolve_settings
-from engine.errors import InputError, PictureError, UserError
+from engine.errors import LONGEST_SENTENCE, InputError, PictureError, UserError
 from engine.picture_decoding import decode_picture
 from engine.pictures import PictureStore, encode_png
 from engine.prompt_text import clean_prompt
@@ -72,6 +73,21 @@ def test_a_refusal_quotes_little_and_nothing_that_cannot_be_shown() -> None:
     spans = (PromptSpan(start=0, end=1, target="t" * 9000),)
     scene = Scene(prompt="x", objects=(long, long), spans=spans, unbound=("u" * 9000,))
     assert all(len(problem.message) < 500 for problem in scene.problems())
+
+
+def test_a_name_of_thousands_of_letters_does_not_push_away_what_to_do(tmp_path: Path) -> None:
+    reference = Reference(id="b", role=Role.background, label="x", image="i", mask=None)
+    name = "&#" + "9" * 5000 + ";.png"
+    content = {"schema_version": 1, "scene": to_json(Scene(prompt="x", background=reference)), "pictures": {"i": name}}
+    (tmp_path / "scene.json").write_text(json.dumps(content))
+    with pytest.raises(PictureError) as caught:
+        read_sample_folder(tmp_path, PictureStore(tmp_path / "pictures"))
+    sentence = str(caught.value)
+    assert len(sentence) == LONGEST_SENTENCE
+    assert sentence.startswith("The picture “")
+    assert sentence.endswith("(File name too long); check its permissions.")
+    assert "9…9" in sentence
+    assert str(pickle.loads(pickle.dumps(caught.value))) == sentence
 
 
 def test_a_value_has_no_more_parts_than_can_be_looked_at() -> None:

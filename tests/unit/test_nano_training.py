@@ -38,19 +38,6 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFa
     return train_tokenizer(tmp_path_factory.mktemp("tokenizer"), scenes=200)
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks of the same classes that train in milliseconds."""
-    monkeypatch.setitem(vae_training.VAE_CONFIG, "base_dim", 8)
-    monkeypatch.setitem(vae_training.VAE_CONFIG, "decoder_base_dim", 8)
-    monkeypatch.setitem(vae_training.VAE_CONFIG, "dim_mult", [1, 1, 1])
-    monkeypatch.setitem(relations_training.TRANSFORMER_CONFIG, "num_attention_heads", 1)
-    monkeypatch.setitem(relations_training.TRANSFORMER_CONFIG, "ffn_dim", 32)
-    monkeypatch.setitem(relations_training.TRANSFORMER_CONFIG, "num_layers", 1)
-    monkeypatch.setattr(relations_training, "FIRST_LOCALISED", 0)
-    monkeypatch.setattr(dataset, "SHARD_SCENES", 4)
-
-
 def test_special_tokens_are_where_umt5_has_them(tokenizer: PreTrainedTokenizerFast) -> None:
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
     assert tokenizer("")["input_ids"] == [1]

@@ -19,7 +19,14 @@ def run(args: argparse.Namespace) -> int:
     """Print a table for people and one JSON line for machines; progress goes to stderr."""
     if args.action == "studio":
         return _studio(args)
-    measure = {"memory": _memory, "network": _network, "speed": _speed, "gpu": _gpu, "compiled": _compiled}
+    measure = {
+        "memory": _memory,
+        "network": _network,
+        "speed": _speed,
+        "gpu": _gpu,
+        "compiled": _compiled,
+        "training": _training,
+    }
     print(measure[args.action](args), flush=True)
     return 0
 
@@ -48,6 +55,12 @@ def _compiled(args: argparse.Namespace) -> str:
     from engine.bench.compiled import measure_compiled, report
 
     return report(measure_compiled(repeats=args.repeats, state=_say))
+
+
+def _training(args: argparse.Namespace) -> str:
+    from engine.bench.training import measure_training, report
+
+    return report(measure_training(updates=args.updates, state=_say))
 
 
 def _studio(args: argparse.Namespace) -> int:
