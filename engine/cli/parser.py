@@ -10,8 +10,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from engine.cli.render_options import add_limits, add_render_settings
 from engine.cli.sentences import listed, sentence
-from engine.cli.values import lora_value, number, one_of, path_value, size_value, text_value, whole, whole_list
+from engine.cli.values import number, one_of, path_value, size_value, text_value, whole, whole_list
 
 DEFAULT_PORT = 7860
 DEFAULT_HOST = "127.0.0.1"
@@ -23,7 +24,6 @@ LONG_TEST_GROUPS = ("fuzz", "mutations", "soak")
 DEFAULT_ROUNDS = {"faults": 3, "fuzz": 2000, "soak": 200}
 """Groups that take `--rounds`, and how many where none are asked for; of fuzz: inputs for each parser."""
 _STUDIO_OPTIONS = ("--port", "--host", "--password", "--open-to-everyone", "--no-browser", "--window")
-STEP_CACHE_KINDS = ("first-block", "magnitude")
 NANO_STAGES = ("all", "tokenizer", "vae", "relations", "ablation")
 
 
@@ -160,9 +160,9 @@ def _render(commands: _Commands[_Parser]) -> None:
         metavar="N,N…",
         help="a clip for each of these seeds, named after it; painted together, which is quicker than one by one",
     )
-    _add_render_settings(parser)
+    add_render_settings(parser)
     parser.add_argument("--profile", type=text_value, metavar="NAME", help="memory profile")
-    _add_limits(parser, "use at most")
+    add_limits(parser, "use at most")
     parser.add_argument(
         "--allow-unbound",
         action="store_true",
@@ -177,63 +177,6 @@ def _render(commands: _Commands[_Parser]) -> None:
         help="check everything, say what would be made, how and how long it takes, and stop",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
-
-
-def _add_render_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=whole(1, 10_000), metavar="N", help="sampling steps")
-    parser.add_argument("--size", type=size_value, metavar="WxH", help="width and height in pixels, as in 832x480")
-    parser.add_argument("--frames", type=whole(1, 100_000), metavar="N", help="number of frames")
-    parser.add_argument("--fps", type=whole(1, 1000), metavar="N", help="frames per second")
-    parser.add_argument("--guidance", type=number(0.0, 100.0), metavar="G", help="how closely the prompt is followed")
-    parser.add_argument("--shift", type=number(0.1, 30.0), metavar="S", help="time shift of the schedule")
-    parser.add_argument(
-        "--strength",
-        type=number(0.0, 100.0),
-        metavar="R",
-        help="how strongly words are bound to pictures: 0.5 favours identity, 1 the text",
-    )
-    parser.add_argument(
-        "--relation-guidance",
-        type=number(0.0, 100.0),
-        metavar="W",
-        help="how hard it is held who wears what, for one more pass in every step; 0 for none",
-    )
-    parser.add_argument(
-        "--step-cache",
-        type=number(0.0, 1.0),
-        metavar="X",
-        help="a quicker draft: steps that change less than this share are taken over from the one before",
-    )
-    parser.add_argument(
-        "--step-cache-kind",
-        type=one_of(STEP_CACHE_KINDS),
-        metavar="NAME",
-        help="by what --step-cache tells such steps: first-block (what the first block changes) or magnitude (what "
-        "was measured of these weights, see weights calibrate)",
-    )
-    parser.add_argument(
-        "--guided-share", type=number(0.0, 1.0), metavar="X", help="a quicker draft: guidance in so much of the steps"
-    )
-    parser.add_argument(
-        "--lora",
-        type=lora_value,
-        action="append",
-        metavar="NAME[:X]",
-        help="a LoRA of yours and its strength (default 1), as in style:0.8; may be given up to four times",
-    )
-    parser.add_argument("--no-lora", action="store_true", help="none of the LoRAs that the scene names")
-    parser.add_argument(
-        "--attention",
-        type=text_value,
-        metavar="NAME",
-        help="auto, native, flash, or sage (a quicker draft): what computes attention, of what is here (see doctor)",
-    )
-    parser.add_argument("--engine", type=text_value, metavar="NAME", help="which model renders (see doctor)")
-
-
-def _add_limits(parser: argparse.ArgumentParser, verb: str) -> None:
-    parser.add_argument("--vram", type=number(0.1, 4096), metavar="GB", help=f"{verb} so much graphics memory")
-    parser.add_argument("--ram", type=number(0.1, 65536), metavar="GB", help=f"{verb} so much of the computer's memory")
 
 
 def _export(commands: _Commands[_Parser]) -> None:
@@ -333,7 +276,7 @@ def _nano(commands: _Commands[_Parser]) -> None:
 
 def _doctor(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "doctor", "this machine, its budget, what is installed and what will run")
-    _add_limits(parser, "judge as if there were")
+    add_limits(parser, "judge as if there were")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
     parser.add_argument(
         "--bundle",

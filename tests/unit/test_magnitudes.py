@@ -16,7 +16,8 @@ import torch
 from engine.cancel import CancelToken
 from engine.cli.commands import weights as weights_command
 from engine.cli.commands.render import settings_of
-from engine.cli.parser import STEP_CACHE_KINDS, parse
+from engine.cli.parser import parse
+from engine.cli.render_options import STEP_CACHE_KINDS
 from engine.codec import from_json, to_json
 from engine.engines import draft_of, resolve_settings
 from engine.errors import InputError, MachineError, WeightsError
