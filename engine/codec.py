@@ -143,8 +143,10 @@ def _read_tuple(items: tuple[Any, ...], data: Json, place: str) -> tuple[Any, ..
 
 
 def _read_dict(item_type: Any, data: Json, place: str) -> dict[str, Any]:
-    _expect(isinstance(data, dict) and all(isinstance(key, str) for key in data), data, "an object", data, place)
+    _expect(isinstance(data, dict), data, "an object", data, place)
     _check_length(data, place)
+    for key in data:
+        _read_plain(str, key, place)
     return {key: _read(item_type, item, f"{place}.{key}" if place else key) for key, item in data.items()}
 
 

@@ -6,6 +6,7 @@ Nothing is fetched without a message that asks for it; only a page on this machi
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import threading
@@ -185,8 +186,9 @@ def _typed(path: str) -> Path:
     typed = path.strip().strip("\"'")
     if not typed:
         raise InputError(say("models_path_first"))
-    source = Path(typed).expanduser()
-    if not source.exists():
+    # These two of os.path take any text; their namesakes of pathlib fall over too long a name or an unknown "~name".
+    source = Path(os.path.expanduser(typed))
+    if not os.path.exists(source):
         raise InputError(say("models_no_file", path=source))
     return source.absolute()
 

@@ -180,6 +180,8 @@ def all_messages(folder: Path) -> list[dict[str, Any]]:
         {"do": "models"},
         {"do": "models_do", "name": "segment-anything", "kind": "install", "accepted": True, "path": "/nowhere"},
         {"do": "models_stop", "name": "lumosx"},
+        {"do": "lora_add", "path": "/nowhere.safetensors"},
+        {"do": "lora_remove", "digest": "0" * 64},
         {"do": "notices"},
         {"do": "notice_seen", "name": "consent"},
         {"do": "cost", "references": 3, "settings": chosen},
@@ -266,6 +268,8 @@ def test_as_they_are_messages_are_understood(room: Room, inside: Path) -> None:
     assert refused == {
         "edit: Only two different clothes or things can be exchanged.",
         "models_do: There is no /nowhere; check the path.",
+        "lora_add: There is no /nowhere.safetensors; check the path.",
+        "lora_remove: This LoRA is no longer here; the list shows those that are.",
         *(f"{name}: {say('job_begun')}" for name in ("queue_move", "render")),
     }
 

@@ -96,6 +96,8 @@ def test_what_cannot_be_done_is_said_at_once(desk: ModelsDesk, tmp_path: Path) -
         ("install", "sora", {}, "There are no weights"),
         ("install", SAM, {"path": " "}, "Type the path"),
         ("install", SAM, {"path": str(tmp_path / "x")}, "There is no"),
+        ("install", SAM, {"path": "/" + "x" * 300}, "There is no"),
+        ("install", SAM, {"path": "~nobody-of-this-name/x"}, "There is no"),
         ("dance", SAM, {}, "incomplete message"),
         (None, SAM, {}, "incomplete message"),
         ("install", 3, {}, "incomplete message"),
