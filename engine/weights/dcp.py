@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -169,7 +170,7 @@ def open_distributed(folder: Path) -> DistributedCheckpoint:
         entries = cast("dict[str, Any]", metadata.state_dict_metadata)
         stored = {(key.fqn, key.offset): value for key, value in metadata.storage_data.items()}
         tensors = {
-            str(name): TensorInfo(_size(entry.size), entry.properties.dtype)
+            str(name): TensorInfo(_size(entry.size), _dtype(entry.properties.dtype))
             for name, entry in entries.items()
             if hasattr(entry, "chunks")
         }
@@ -191,9 +192,24 @@ def _read_metadata(path: Path) -> Any:
             "hidden files included."
         ) from error
     try:
+        _check_sizes(data)
         return _MetadataUnpickler(io.BytesIO(data)).load()
     except Exception as error:  # a damaged pickle raises nearly any exception
         raise _damaged(path, str(error) if isinstance(error, pickle.UnpicklingError) else "it is damaged") from error
+
+
+def _check_sizes(data: bytes) -> None:
+    """Refuse a pickle that asks for more memory than it could fill. A length that is not there is an error of `genops`;
+    the number of a remembered object is not, and the unpickler makes a table up to it."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and cast("int", argument) > len(data):
+            raise pickle.UnpicklingError("it numbers more objects than it can hold")
+
+
+def _dtype(value: object) -> torch.dtype:
+    if not isinstance(value, torch.dtype):
+        raise TypeError(f"{value!r} is no dtype")
+    return value
 
 
 def _pieces_of(

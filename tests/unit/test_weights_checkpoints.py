@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,30 @@ def test_a_file_of_the_folder_is_overwritten(tmp_path: Path) -> None:
     file.write_bytes(bytes(file.stat().st_size))
     with pytest.raises(WeightsError, match=r"__0_0\.distcp is damaged where it holds patch_embedding\.weight"):
         read_network_state(tmp_path)
+
+
+def test_metadata_asks_for_no_more_memory_than_it_fills(tmp_path: Path) -> None:
+    write_distributed(tmp_path / "all", STATE)
+    metadata = tmp_path / "all" / ".metadata"
+    for greedy in (
+        b"r" + (2**31).to_bytes(4, "little"),  # remembers an object as number two billion: a table of 32 GB
+        b"\x96" + (2**34).to_bytes(8, "little"),  # an array of 16 GB of which nothing is there
+    ):
+        metadata.write_bytes(b"\x80\x05N" + greedy + b".")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(WeightsError, match="cannot be read as checkpoint metadata"):
+            open_checkpoint(tmp_path)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_a_dtype_is_one(tmp_path: Path) -> None:
+    write_distributed(tmp_path / "all", STATE)
+    metadata = tmp_path / "all" / ".metadata"
+    content = pickle.loads(metadata.read_bytes())
+    object.__setattr__(content.state_dict_metadata["patch_embedding.weight"].properties, "dtype", "a word")
+    metadata.write_bytes(pickle.dumps(content))
+    with pytest.raises(WeightsError, match="does not have the form|cannot be read"):
+        open_checkpoint(tmp_path)
 
 
 def test_hidden_metadata_was_not_copied(tmp_path: Path) -> None:
