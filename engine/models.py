@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderMode
 from transformers.utils import logging as transformers_logging
 
 from engine.engines import engine_info
-from engine.errors import MachineError, WeightsError
+from engine.errors import MachineError
 from engine.memory.eight_bit import read_eight_bit
 from engine.memory.giving_back import give_back
 from engine.memory.machine import look
@@ -36,12 +36,18 @@ from engine.model.transformer import LumosXTransformer3DModel
 from engine.paths import cache_dir
 from engine.prompt_text import clean_prompt
 from engine.request import Attention, RenderSettings
-from engine.weights import locate, locate_whole, weights_digest
+from engine.weights import locate, locate_whole, refusals, weights_digest
 from engine.weights.lora_file import open_merge
 from engine.weights.loras import StoredLora, check_whole
 from engine.weights.magnitudes import magnitudes_for
 
 _Component = TypeVar("_Component")
+_TITLES = {
+    "tokenizer": "the tokenizer",
+    "text_encoder": "the text encoder",
+    "transformer": "the video network",
+    "vae": "the VAE",
+}
 
 
 class EngineModel:
@@ -213,14 +219,15 @@ def _load(folder: Path, component: str, load: Callable[[Path], _Component]) -> _
         return load(folder / component)
     except torch.OutOfMemoryError as error:
         raise MachineError(
-            f"The card has too little free memory for the {component}: close other programs or choose another profile."
+            f"The card has too little free memory for {_TITLES[component]}: close other programs or choose another "
+            "profile."
         ) from error
     except MemoryError as error:
-        raise MachineError(f"There is too little free memory for the {component}: close other programs.") from error
-    except (OSError, ValueError, RuntimeError, KeyError, json.JSONDecodeError) as error:
-        raise WeightsError(
-            f"The model files in {folder / component} cannot be read: run “weights verify” and follow what it says."
+        raise MachineError(
+            f"There is too little free memory for {_TITLES[component]}: close other programs."
         ) from error
+    except (OSError, ValueError, RuntimeError, KeyError, json.JSONDecodeError) as error:
+        raise refusals.unreadable(folder / component) from error
 
 
 def out_of_memory(error: BaseException | None) -> bool:

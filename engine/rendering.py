@@ -248,4 +248,7 @@ def latent_shape(pipeline: LumosXPipeline, settings: RenderSettings) -> tuple[in
     try:
         return pipeline.latent_shape(settings.width, settings.height, settings.num_frames)
     except ValueError as error:
-        raise InputError(f"{error}; choose a width and height that are multiples of 16.") from error
+        raise InputError(
+            f"A size of {settings.width}x{settings.height} does not fit this model; choose a width and height that are "
+            "multiples of 16."
+        ) from error

@@ -11,7 +11,7 @@ import numpy as np
 from engine.errors import WeightsError
 from engine.faces.found import FoundFace, Point
 from engine.pictures import RgbArray
-from engine.weights import locate_whole
+from engine.weights import locate_whole, refusals
 from engine.weights.catalogue import entry
 
 _SMALL, _USUAL, _LARGE = 128, 640, 1280
@@ -40,7 +40,7 @@ class Scrfd:
             found: Any = get_model(str(model), providers=["CPUExecutionProvider"])
         # onnxruntime raises a dozen classes of its own for a file it cannot use, all of them plain Exceptions
         except Exception as error:
-            raise WeightsError(f"{model} cannot be loaded: press Repair on the page's Models.") from error
+            raise refusals.unreadable(model) from error
         if getattr(found, "taskname", "") != "detection" or len(found.output_names) < _FEWEST_OUTPUTS:
             raise WeightsError(f"{model} is no face detector with eyes, nose and mouth: take it away and get another.")
         found.prepare(-1)

@@ -24,12 +24,11 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from engine.errors import WeightsError
 from engine.files import write_atomically
 from engine.masks.cutter import Guess, Prompts, SoftArray
 from engine.masks.kept import embedding_path, trim
 from engine.pictures import PictureId, RgbArray
-from engine.weights import locate_whole, weights_digest
+from engine.weights import locate_whole, refusals, weights_digest
 from engine.weights.pickles import load_tensors
 
 if TYPE_CHECKING:
@@ -145,9 +144,7 @@ def load_predictor(path: Path) -> SamPredictor:
         model = build(state)
         model.load_state_dict(state)
     except Exception as error:  # pickles fail in many ways, and all mean the same to the user
-        raise WeightsError(
-            f"{path} cannot be read: run `python3 launcher.py weights verify segment-anything` and follow what it says."
-        ) from error
+        raise refusals.unreadable(path) from error
     with _torchvision():
         from segment_anything import SamPredictor
 

@@ -1,6 +1,6 @@
 """How large the parts of an engine are: read from the heads of its files, before anything is loaded.
 
-Standard library only. Half-precision engines keep a few small parameters in float32, as their loading does.
+Loads no torch. Half-precision engines keep a few small parameters in float32, as their loading does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from engine.errors import WeightsError
+from engine.weights import refusals
 
 EXACT = {"time_embedder", "time_proj", "scale_shift_table", "norm1", "norm2", "norm3", "norm_out", "proj_out"}
 """Parts of the network that stay in float32."""
@@ -97,9 +97,7 @@ def read_sizes(folder: Path, value_bytes: int) -> ModelSizes:
             temporal_scale=int(vae.get("scale_factor_temporal", 4)),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"The model files in {folder} cannot be read: run “weights verify” and follow what it says."
-        ) from error
+        raise refusals.unreadable(folder) from error
 
 
 def _text_sizes(tensors: Iterator[tuple[str, int]], value_bytes: int) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from engine.errors import WeightsError
+from engine.weights import refusals
 from engine.weights.checkpoints import Checkpoint, find_checkpoint
 from engine.weights.dcp import TensorInfo
 from engine.weights.original import PUBLISHED_VAE
@@ -43,15 +43,15 @@ class Bundle:
 
 
 def read_network_config(path: Path | None) -> dict[str, Any]:
-    """Content of a `config.json`, empty without one; `WeightsError` if it is no JSON object."""
+    """Content of a `config.json`, empty without one; `WeightsError` if it cannot be read as a JSON object."""
     if path is None:
         return {}
     try:
         content: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is damaged: download that file again.") from error
+        raise refusals.damaged(path) from error
     if not isinstance(content, dict):
-        raise WeightsError(f"{path} is not the configuration of a network: use the published bundle's.")
+        raise refusals.damaged(path)
     return cast("dict[str, Any]", content)
 
 
@@ -77,12 +77,9 @@ def find_part(root: Path, part: str) -> Path:
     names = _NAMES[part]
     path = _first(root, names)
     if path is None:
-        raise WeightsError(
-            f"{root} holds no {names[0]} ({part.replace('_', ' ')}): put it there, `weights download --from "
-            f"{root}` fetches what is missing."
-        )
+        raise refusals.no_part(root, names[0], root)
     if part == "tokenizer" and not any((path / name).is_file() for name in _TOKENIZER_FILES):
-        raise WeightsError(f"{path} holds no {' or '.join(_TOKENIZER_FILES)}: download that folder again.")
+        raise refusals.no_part(path, _TOKENIZER_FILES[0], root)
     return path
 
 
@@ -109,7 +106,7 @@ def text_encoder_config(checkpoint: Checkpoint) -> dict[str, Any]:
     num_buckets, num_heads = _shape(checkpoint, "blocks.0.pos_embedding.embedding.weight", 2)
     layers = {int(match[1]) for name in tensors if (match := _T5_BLOCK.match(name))}
     if num_heads == 0 or dim_attn % num_heads:
-        raise WeightsError(f"{checkpoint.path} is no UMT5 text encoder: use the published bundle.")
+        raise refusals.other_model(checkpoint.path)
     return {
         "vocab_size": vocab_size,
         "dim": dim,
@@ -125,35 +122,27 @@ def text_encoder_config(checkpoint: Checkpoint) -> dict[str, Any]:
 def vae_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """Constructor arguments of the original VAE that has the shapes of this checkpoint."""
     dim = _shape(checkpoint, "encoder.conv1.weight", 5)[0]
-    z_dim = _shape(checkpoint, "conv2.weight", 5)[0]
-    if z_dim != PUBLISHED_VAE["z_dim"]:
-        raise WeightsError(
-            f"{checkpoint.path} is a VAE with {z_dim} latent channels instead of {PUBLISHED_VAE['z_dim']}: use the "
-            "published bundle."
-        )
+    name, z_dim = "conv2.weight", PUBLISHED_VAE["z_dim"]
+    shape = _shape(checkpoint, name, 5)
+    if shape[0] != z_dim:
+        raise refusals.other_size(checkpoint.path, name, shape, (z_dim, z_dim, *shape[2:]))
     return {**PUBLISHED_VAE, "dim": dim}
 
 
-def check_fit(network: Mapping[str, Any], text_encoder: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
-    """Raise `WeightsError` unless the three configurations (new names) belong together."""
+def check_fit(
+    bundle: Bundle, network: Mapping[str, Any], text_encoder: Mapping[str, Any], vae: Mapping[str, Any]
+) -> None:
+    """Raise `WeightsError` unless the configurations (new names) of the bundle's three networks belong together."""
     if network["text_dim"] != text_encoder["d_model"]:
-        raise WeightsError(
-            f"The text encoder gives {text_encoder['d_model']} values a word, the network wants "
-            f"{network['text_dim']}: use parts of one bundle."
-        )
+        raise refusals.mixed(bundle.text_encoder, bundle.network)
     if network["in_channels"] != vae["z_dim"]:
-        raise WeightsError(
-            f"The VAE has {vae['z_dim']} latent channels, the network wants {network['in_channels']}: use parts of "
-            "one bundle."
-        )
+        raise refusals.mixed(bundle.vae, bundle.network)
 
 
 def _shape(checkpoint: Checkpoint, name: str, num_dimensions: int) -> tuple[int, ...]:
     info: TensorInfo | None = checkpoint.tensors.get(name)
     if info is None or len(info.shape) != num_dimensions:
-        raise WeightsError(
-            f"{checkpoint.path} lacks {name}: this is another or an incomplete file, use the published bundle."
-        )
+        raise refusals.lacks(checkpoint.path, name)
     return info.shape
 
 

@@ -9,6 +9,7 @@ Pickles are read with `weights_only=True` and nothing else. Knows how checkpoint
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Protocol, cast
 
 import torch
 
-from engine.errors import WeightsError
+from engine.weights import refusals
 from engine.weights.dcp import METADATA_NAME, DistributedCheckpoint, TensorInfo, open_distributed
 from engine.weights.pickles import load_tensors
 
@@ -26,6 +27,8 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _WRAPPERS = ("state_dict", "model_state", "module")
 _PREFIXES = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "diffusion_model.")
 _GROUPS = ("ema", "model", "optimizer")
+_UNSAFE = re.compile(r"GLOBAL (\S+)")
+"""How torch names a class or function that it refuses to call; of any other error the pickle itself is damaged."""
 
 
 class _Store(Protocol):
@@ -84,7 +87,7 @@ class Safetensors:
             with safe_open(self.path, framework="pt") as file:
                 return cast(torch.Tensor, file.get_tensor(name))
         except (OSError, SafetensorError) as error:
-            raise _unreadable(self.path) from error
+            raise refusals.damaged_at(self.path, name) from error
 
 
 def open_checkpoint(path: Path, prefer: str = "ema") -> Checkpoint:
@@ -111,7 +114,7 @@ def find_checkpoint(path: Path, prefer: str = "ema") -> Path:
             return path.parent
         return path
     if not path.exists():
-        raise WeightsError(f"There is no checkpoint at {path}: check the path.")
+        raise refusals.nothing_there(path)
     places = (path, path / "all", path / prefer)
     models = (path / "LumosX_models", path / "LumosX_models" / "all", path / "LumosX_models" / prefer)
     for folder in (*places, *models):
@@ -124,14 +127,8 @@ def find_checkpoint(path: Path, prefer: str = "ema") -> Path:
             return (named or found)[0]
     orphans = sorted(path.glob("**/*.distcp"))
     if orphans:
-        raise WeightsError(
-            f"The checkpoint folder {orphans[0].parent} has no {METADATA_NAME} file: download that folder again, "
-            "hidden files included."
-        )
-    raise WeightsError(
-        f"{path} holds no network weights: expected LumosX_models (a checkpoint folder with a {METADATA_NAME} file) or "
-        f"{NETWORK_FILES[1]}."
-    )
+        raise refusals.no_metadata(orphans[0].parent)
+    raise refusals.no_network(path)
 
 
 def read_network_state(path: Path, prefer: str = "ema") -> dict[str, torch.Tensor]:
@@ -147,9 +144,7 @@ def _select(path: Path, store: _Store | DistributedCheckpoint, prefer: str, othe
     candidates = [prefer] if prefer != "ema" else ["ema", "model"]
     group = next((candidate for candidate in candidates if candidate in grouped), None)
     if group is None and grouped and not any(_plain(stored, grouped)):
-        raise WeightsError(
-            f"{path} holds no {prefer} weights, only {', '.join(grouped)}: use the published checkpoint."
-        )
+        raise refusals.no_weights(path)
     prefix = f"{group}." if group else ""
     names: dict[str, str] = {}
     for name in [*stored, *others]:
@@ -157,13 +152,13 @@ def _select(path: Path, store: _Store | DistributedCheckpoint, prefer: str, othe
         if not belongs:
             continue
         if name in others:
-            raise WeightsError(f"{path} holds {name}, which is no tensor: this is not a checkpoint of network weights.")
+            raise refusals.surplus(path, name)
         plain = _strip(name.removeprefix(prefix))
         if plain in names:
-            raise WeightsError(f"{path} holds {plain} twice ({names[plain]} and {name}): use the published checkpoint.")
+            raise refusals.twice(path, plain)
         names[plain] = name
     if not names:
-        raise WeightsError(f"{path} holds no tensors: use the published checkpoint.")
+        raise refusals.no_weights(path)
     return Checkpoint(path, {plain: stored[name] for plain, name in names.items()}, names, store)
 
 
@@ -191,7 +186,7 @@ def open_safetensors(path: Path) -> Safetensors:
                 part = file.get_slice(name)
                 tensors[name] = TensorInfo(tuple(part.get_shape()), _SAFETENSORS_DTYPES[part.get_dtype()])
     except (OSError, SafetensorError, KeyError) as error:
-        raise _unreadable(path) from error
+        raise refusals.damaged(path) from error
     return Safetensors(path, tensors, texts)
 
 
@@ -201,18 +196,13 @@ def _open_pickle(path: Path, prefer: str) -> tuple[dict[str, torch.Tensor], froz
         # Only files in torch's zip form can be mapped; old ones have to be read as a whole.
         content = load_tensors(path, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        # torch names a class or function that it refuses to call a GLOBAL; otherwise the pickle itself is damaged.
-        if "GLOBAL" in str(error):
-            raise WeightsError(
-                f"{path} holds more than tensors and was not read, because such a file can run programs: use the "
-                "published checkpoint."
-            ) from error
-        raise _unreadable(path) from error
+        unsafe = _UNSAFE.search(str(error))
+        raise (refusals.could_run(path, unsafe[1]) if unsafe else refusals.damaged(path)) from error
     except Exception as error:  # of a damaged file torch raises nearly any exception
-        raise _unreadable(path) from error
+        raise refusals.damaged(path) from error
     entries = _unwrap(content, prefer)
     if entries is None:
-        raise WeightsError(f"{path} holds no state dict: use the published checkpoint.")
+        raise refusals.no_weights(path)
     values = {str(name): value for name, value in entries.items() if isinstance(value, torch.Tensor)}
     return values, frozenset(str(name) for name in entries if str(name) not in values)
 
@@ -227,10 +217,6 @@ def _unwrap(content: object, prefer: str) -> dict[object, object] | None:
             return entries if any(isinstance(value, torch.Tensor) for value in entries.values()) else None
         content = inner
     return None
-
-
-def _unreadable(path: Path) -> WeightsError:
-    return WeightsError(f"{path} is no readable checkpoint, perhaps truncated: download that file again.")
 
 
 _SAFETENSORS_DTYPES = {

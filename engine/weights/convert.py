@@ -24,6 +24,7 @@ import torch
 from engine.cancel import CancelToken
 from engine.errors import OutputError, WeightsError
 from engine.events import Progress
+from engine.weights import refusals
 from engine.weights.bundle import (
     Bundle,
     check_fit,
@@ -97,7 +98,7 @@ def convert_bundle(
     """
     record = _open_target(out)
     if only and not record.complete:
-        raise WeightsError(f"The model in {out} was never whole: convert it from all parts.")
+        raise refusals.interrupted(out)
     tasks = _plan_some(source, only, shard_bytes) if only else _plan(find_bundle(source), shard_bytes)
     todo = [task for task in tasks if not _is_done(out, record, task)]
     total = sum(task.num_bytes for task in tasks)
@@ -144,10 +145,10 @@ def _open_target(out: Path) -> ConversionRecord:
     if not out.exists():
         return ConversionRecord(complete=False, components={})
     if not out.is_dir():
-        raise OutputError(f"{out} is a file: choose a folder for the converted model.")
+        raise _in_the_way(out)
     if not (out / CONVERSION_NAME).is_file():
         if any(not entry.name.endswith(_PARTIAL) for entry in out.iterdir()):
-            raise OutputError(f"{out} already holds other files: choose an empty folder for the converted model.")
+            raise _in_the_way(out)
         return ConversionRecord(complete=False, components={})
     for stale in out.glob(f".*{_PARTIAL}"):
         if not psutil.pid_exists(_process_of(stale)):
@@ -156,6 +157,12 @@ def _open_target(out: Path) -> ConversionRecord:
         return read_conversion(out)
     except WeightsError:
         return ConversionRecord(complete=False, components={})
+
+
+def _in_the_way(out: Path) -> OutputError:
+    return OutputError(
+        f"{out} is not a converted model and was left as it is: move it away, or convert into an empty folder."
+    )
 
 
 def _process_of(partial: Path) -> int:
@@ -203,8 +210,10 @@ def _plan(bundle: Bundle, shard_bytes: int) -> list[_Task]:
     network, network_config = _network_task(bundle.network, original, bundle.config, shard_bytes)
     text, text_config = _text_task(bundle.text_encoder, shard_bytes)
     vae, vae_arguments = _vae_task(bundle.vae, shard_bytes)
-    check_fit(network_config, text_config, vae_arguments)
-    tokenizer, tokenizer_class = _tokenizer_task(bundle.tokenizer, int(text_config["vocab_size"]))
+    check_fit(bundle, network_config, text_config, vae_arguments)
+    tokenizer, tokenizer_class, num_tokens = _tokenizer_task(bundle.tokenizer)
+    if num_tokens > int(text_config["vocab_size"]):
+        raise refusals.mixed(bundle.tokenizer, bundle.text_encoder)
     return [tokenizer, vae, text, network, _scheduler_task(), _index_task(tokenizer_class, _text_tokens(original))]
 
 
@@ -222,7 +231,7 @@ def _plan_some(source: Path, names: Collection[str], shard_bytes: int) -> list[_
     if "scheduler" in names:
         tasks.append(_scheduler_task())
     if "tokenizer" in names or _INDEX in names:
-        tokenizer, tokenizer_class = _tokenizer_task(find_part(source, "tokenizer"), None)
+        tokenizer, tokenizer_class, _ = _tokenizer_task(find_part(source, "tokenizer"))
         tasks.append(tokenizer)
         if _INDEX in names:
             tasks.append(_index_task(tokenizer_class, _text_tokens(original)))
@@ -239,7 +248,7 @@ def _network_task(
     from engine.model.transformer import LumosXTransformer3DModel
 
     checkpoint = open_checkpoint(path)
-    arguments = network_config_from_original(original)
+    arguments = network_config_from_original(original, config or "config.json")
     with torch.device("meta"):
         model = LumosXTransformer3DModel(**arguments)
     return _weights_task(NETWORK, checkpoint, model, "transformer", model.save_config, shard_bytes, config), arguments
@@ -290,7 +299,7 @@ def _weights_task(
 ) -> _Task:
     stem = "model" if part is TEXT_ENCODER else "diffusion_pytorch_model"
     expected = _expected(model)
-    stored = part.match(checkpoint.tensors, expected)
+    stored = part.match(checkpoint.path, checkpoint.tensors, expected)
     tensors = {new: checkpoint.tensors[old] for new, old in stored.items()}
 
     def write(target: Path, on_bytes: Callable[[int], None]) -> dict[str, FileRecord]:
@@ -306,18 +315,14 @@ def _weights_task(
     )
 
 
-def _tokenizer_task(folder: Path, vocab_size: int | None) -> tuple[_Task, str]:
-    """The tokenizer's files, copied as they are, and the class that reads them."""
+def _tokenizer_task(folder: Path) -> tuple[_Task, str, int]:
+    """The tokenizer's files, copied as they are, the class that reads them, and how many tokens it has."""
     files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".model", ".txt")]
     with _tokenizer_errors(folder):
         from transformers import AutoTokenizer
 
         tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         size, tokenizer_class = len(tokenizer), type(tokenizer).__name__
-    if vocab_size is not None and size > vocab_size:
-        raise WeightsError(
-            f"The tokenizer {folder} has {size} tokens, the text encoder only {vocab_size}: use parts of one bundle."
-        )
 
     def write(target: Path, on_bytes: Callable[[int], None]) -> dict[str, FileRecord]:
         for file in files:
@@ -325,7 +330,7 @@ def _tokenizer_task(folder: Path, vocab_size: int | None) -> tuple[_Task, str]:
         return {file.name: record_file(target / file.name, on_bytes) for file in files}
 
     total = sum(file.stat().st_size for file in files)
-    return _Task(name="tokenizer", source=fingerprint(*files), num_bytes=total, write=write), tokenizer_class
+    return _Task(name="tokenizer", source=fingerprint(*files), num_bytes=total, write=write), tokenizer_class, size
 
 
 @contextmanager
@@ -333,7 +338,7 @@ def _tokenizer_errors(folder: Path) -> Generator[None, None, None]:
     try:
         yield
     except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
-        raise WeightsError(f"{folder} holds no readable tokenizer: download that folder again.") from error
+        raise refusals.no_tokenizer(folder) from error
 
 
 def _scheduler_task() -> _Task:

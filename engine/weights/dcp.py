@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import torch
 
-from engine.errors import WeightsError
+from engine.weights import refusals
 from engine.weights.pickles import load_tensors
 
 METADATA_NAME = ".metadata"
@@ -102,6 +102,10 @@ _ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
 }
 
 
+class _UnsafeError(Exception):
+    """The metadata ask for a class or function that is not allowed; its text is the name."""
+
+
 class _MetadataUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         allowed = _ALLOWED.get((module_name, global_name))
@@ -111,7 +115,7 @@ class _MetadataUnpickler(pickle.Unpickler):
             dtype = getattr(torch, global_name, None)
             if isinstance(dtype, torch.dtype):
                 return dtype
-        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+        raise _UnsafeError(f"{module_name}.{global_name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,7 @@ def open_distributed(folder: Path) -> DistributedCheckpoint:
         }
         pieces = {name: _pieces_of(folder, name, entries[name].chunks, stored) for name in tensors}
     except (AttributeError, TypeError, ValueError) as error:
-        raise _damaged(folder / METADATA_NAME, "it does not have the form of a distributed checkpoint") from error
+        raise refusals.damaged(folder / METADATA_NAME) from error
     _check_files(piece for parts in pieces.values() for piece in parts)
     for name, info in tensors.items():
         _check_cover(folder, name, info, pieces[name])
@@ -187,15 +191,14 @@ def _read_metadata(path: Path) -> Any:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise WeightsError(
-            f"The checkpoint folder {path.parent} has no readable {METADATA_NAME} file: download that folder again, "
-            "hidden files included."
-        ) from error
+        raise refusals.no_metadata(path.parent) from error
     try:
         _check_sizes(data)
         return _MetadataUnpickler(io.BytesIO(data)).load()
+    except _UnsafeError as error:
+        raise refusals.could_run(path, str(error)) from error
     except Exception as error:  # a damaged pickle raises nearly any exception
-        raise _damaged(path, str(error) if isinstance(error, pickle.UnpicklingError) else "it is damaged") from error
+        raise refusals.damaged(path) from error
 
 
 def _check_sizes(data: bytes) -> None:
@@ -222,12 +225,12 @@ def _pieces_of(
             continue
         place = stored.get((name, offsets)) or stored.get((name, None))
         if place is None:
-            raise _damaged(folder / METADATA_NAME, f"it does not say where {name} is stored")
-        if getattr(place, "transform_descriptors", None):
-            raise _damaged(folder / METADATA_NAME, f"{name} is stored in a compressed form that is not supported")
+            raise refusals.damaged_at(folder / METADATA_NAME, name)
+        if getattr(place, "transform_descriptors", None):  # compressed
+            raise refusals.other_form(folder / METADATA_NAME, name)
         relative = str(place.relative_path)
         if relative != PurePosixPath(relative).name or "\\" in relative or ":" in relative:
-            raise _damaged(folder / METADATA_NAME, f"it points to {relative!r}, outside its own folder")
+            raise refusals.leads_out(folder / METADATA_NAME, relative)
         pieces.append(_Piece(offsets, sizes, folder / relative, int(place.offset), int(place.length)))
     return tuple(pieces)
 
@@ -238,11 +241,9 @@ def _check_files(pieces: Iterable[_Piece]) -> None:
         ends[piece.file] = max(ends.get(piece.file, 0), piece.start + piece.length)
     for file, end in ends.items():
         if not file.is_file():
-            raise WeightsError(f"The checkpoint is incomplete, {file} is missing: download that file again.")
+            raise refusals.missing(file)
         if file.stat().st_size < end:
-            raise WeightsError(
-                f"{file} is truncated ({file.stat().st_size} bytes, at least {end} expected): download that file again."
-            )
+            raise refusals.damaged(file)
 
 
 def _check_cover(folder: Path, name: str, info: TensorInfo, pieces: tuple[_Piece, ...]) -> None:
@@ -255,7 +256,7 @@ def _check_cover(folder: Path, name: str, info: TensorInfo, pieces: tuple[_Piece
     # As many values as the tensor has, all inside it, none stored twice: then there is no gap.
     covered = fits and sum(prod(piece.sizes) for piece in pieces) == prod(info.shape)
     if not covered or any(a.overlaps(b) for a, b in combinations(pieces, 2)):
-        raise _damaged(folder / METADATA_NAME, f"the stored pieces of {name} do not make up the whole tensor")
+        raise refusals.damaged_at(folder / METADATA_NAME, name)
 
 
 def _read_piece(piece: _Piece, dtype: torch.dtype, name: str) -> torch.Tensor:
@@ -265,11 +266,7 @@ def _read_piece(piece: _Piece, dtype: torch.dtype, name: str) -> torch.Tensor:
             data = stream.read(piece.length)
         value = load_tensors(io.BytesIO(data))
     except Exception as error:  # of a damaged file torch raises nearly any exception
-        raise WeightsError(f"{piece.file} is damaged where it holds {name}: download that file again.") from error
+        raise refusals.damaged_at(piece.file, name) from error
     if not isinstance(value, torch.Tensor) or tuple(value.shape) != piece.sizes or value.dtype != dtype:
-        raise WeightsError(f"{piece.file} does not hold {name} as its metadata says: download that file again.")
+        raise refusals.damaged_at(piece.file, name)
     return value.detach()
-
-
-def _damaged(path: Path, reason: str) -> WeightsError:
-    return WeightsError(f"{path} cannot be read as checkpoint metadata ({reason}): download that file again.")

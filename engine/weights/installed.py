@@ -16,7 +16,7 @@ from typing import Any, cast
 from engine.errors import InputError, OutputError, WeightsError
 from engine.paths import assets_dir, models_dir
 from engine.prompt_text import shortened
-from engine.weights import checked
+from engine.weights import checked, refusals
 from engine.weights.catalogue import CatalogueEntry, entry
 from engine.weights.files import FileRecord, explained, readable_size, state_of
 from engine.weights.records import CONVERSION_NAME, DOWNLOAD_NAME, read_conversion
@@ -26,10 +26,6 @@ MAGNITUDES_NAME = "magnitudes.json"
 """What `weights calibrate` measured of a model, kept with it; no clip but a draft depends on it."""
 MODEL_ENTRIES = ("transformer", "text_encoder", "vae", "tokenizer", "scheduler", "model_index.json")
 _NANO_REPAIR = "restore the folder assets/nano from the project"
-_LUMOSX_REPAIR = (
-    "press Repair on the page's Models, or run `python3 launcher.py weights download lumosx` again (`weights convert "
-    "FOLDER` if you have the files)"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +194,7 @@ def _repair(wanted: CatalogueEntry) -> str:
         return _NANO_REPAIR
     if wanted.address:
         return f"press Repair on the page's Models, or run `python3 launcher.py weights download {wanted.name}` again"
-    return _LUMOSX_REPAIR
+    return refusals.REPAIR
 
 
 def _recorded_digests(wanted: CatalogueEntry) -> dict[str, str]:
@@ -239,7 +235,7 @@ def _was_whole(wanted: CatalogueEntry) -> bool:
 def _converted_files(folder: Path) -> Mapping[str, FileRecord]:
     record = read_conversion(folder)
     if not record.complete:
-        raise WeightsError(f"The conversion of the weights in {folder} was interrupted: {_LUMOSX_REPAIR}.")
+        raise refusals.interrupted(folder)
     return record.files()
 
 

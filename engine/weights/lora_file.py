@@ -20,10 +20,10 @@ from typing import Any, NoReturn, cast
 import torch
 
 from engine.errors import WeightsError
-from engine.prompt_text import shortened
 from engine.weights.checkpoints import Safetensors, open_safetensors
 from engine.weights.loras import StoredLora
 from engine.weights.original import NETWORK, network_config_from_original
+from engine.weights.refusals import shown, size_in_words, unreadable
 
 MAX_TENSORS = 20_000
 """More than any LoRA for a network of a few hundred matrices has."""
@@ -138,7 +138,7 @@ def network_shapes(folder: Path) -> Shapes:
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise WeightsError(f"The model files in {folder} are missing: run “weights verify” and follow what it says.")
+        raise unreadable(folder)
     return {name: info.shape for file in files for name, info in open_safetensors(file).tensors.items()}
 
 
@@ -185,7 +185,7 @@ class _Reader:
         for stored, info in self._file.tensors.items():
             if not info.dtype.is_floating_point:
                 raise WeightsError(
-                    f"The LoRA “{self._title}” is quantised ({_shown(stored)} holds {info.dtype} values): use one "
+                    f"The LoRA “{self._title}” is quantised ({shown(stored)} holds {info.dtype} values): use one "
                     "in 16 or 32 bits."
                 )
             self._place(stored)
@@ -211,8 +211,8 @@ class _Reader:
         kinds = self._found.setdefault(target, {})
         if kind in kinds:
             raise WeightsError(
-                f"The LoRA “{self._title}” changes the same weight twice ({_shown(kinds[kind])} and "
-                f"{_shown(stored)}): get the file anew."
+                f"The LoRA “{self._title}” changes the same weight twice ({shown(kinds[kind])} and "
+                f"{shown(stored)}): get the file anew."
             )
         kinds[kind] = stored
 
@@ -236,7 +236,7 @@ class _Reader:
             self._refuse(some)
         if "down" not in kinds or "up" not in kinds:
             raise WeightsError(
-                f"The LoRA “{self._title}” is incomplete, it has only one half of {_shown(some)}: get the file anew."
+                f"The LoRA “{self._title}” is incomplete, it has only one half of {shown(some)}: get the file anew."
             )
         down, up = (self._file.tensors[kinds[kind]].shape for kind in ("down", "up"))
         rank = down[0] if down else 0
@@ -278,30 +278,21 @@ class _Reader:
 
     def _refuse(self, stored: str) -> NoReturn:
         raise WeightsError(
-            f"The LoRA “{self._title}” was made for another network (it changes {_shown(stored)}): use one for "
+            f"The LoRA “{self._title}” was made for another network (it changes {shown(stored)}): use one for "
             "Wan 2.1 1.3B, text to video."
         )
 
     def _refuse_kind(self, stored: str) -> NoReturn:
         raise WeightsError(
-            f"“{self._title}” is no LoRA of a kind that can be used here (it holds {_shown(stored)}): use an "
+            f"“{self._title}” is no LoRA of a kind that can be used here (it holds {shown(stored)}): use an "
             "ordinary LoRA, not a LoKr, LoHa, DoRA or a whole model."
         )
 
     def _refuse_shape(self, stored: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> NoReturn:
         raise WeightsError(
-            f"The LoRA “{self._title}” was made for a network of another size ({_shown(stored)} changes a weight of "
-            f"{_size(found)}, here it is {_size(wanted)}): use one for Wan 2.1 1.3B, text to video."
+            f"The LoRA “{self._title}” was made for a network of another size ({shown(stored)} changes a weight of "
+            f"{size_in_words(found)}, here it is {size_in_words(wanted)}): use one for Wan 2.1 1.3B, text to video."
         )
-
-
-def _shown(stored: str) -> str:
-    """A name out of a stranger's file, fit for a terminal."""
-    return shortened("".join(sign if sign.isprintable() else "�" for sign in stored))
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "1"
 
 
 def _spellings(network: Shapes) -> dict[str, str]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from engine.errors import WeightsError
+from engine.weights import refusals
 from engine.weights.dcp import TensorInfo
 
 PUBLISHED_NETWORK: dict[str, Any] = {
@@ -69,20 +70,17 @@ _UMT5_TOP = {"token_embedding.weight": "shared.weight", "norm.weight": "encoder.
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.weight")
 
 
-def network_config_from_original(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `LumosXTransformer3DModel` (and of Wan's) from the published `config.json`.
+def network_config_from_original(config: Mapping[str, Any], where: object = "config.json") -> dict[str, Any]:
+    """Arguments of `LumosXTransformer3DModel` (and of Wan's) from the published `config.json`; `where` it lies.
 
     What the file leaves out is the published 1.3B network's. Raises `WeightsError` for a network of another kind.
     """
     full = {**PUBLISHED_NETWORK, **config}
     window = full.get("window_size", [-1, -1])
     if window not in ([-1, -1], (-1, -1)) or not full["qk_norm"] or full.get("pooling_type", "mean") != "mean":
-        raise WeightsError("The network's config.json describes another kind of network: use the published bundle.")
+        raise refusals.other_model(where)
     if full.get("model_type", "t2v") != "t2v":
-        raise WeightsError(
-            f"The network's config.json describes a {full['model_type']} network, LumosX is t2v: use the published "
-            "bundle."
-        )
+        raise refusals.other_model(where)
     try:
         dim, heads = int(full["dim"]), int(full["num_heads"])
         if heads < 1 or dim < 1 or dim % heads:
@@ -102,14 +100,14 @@ def network_config_from_original(config: Mapping[str, Any]) -> dict[str, Any]:
             "eps": float(full["eps"]),
         }
     except (TypeError, ValueError) as error:
-        raise WeightsError(f"The network's config.json has a bad value ({error}): download that file again.") from error
+        raise refusals.damaged(where) from error
 
 
 def umt5_config_from_original(config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of transformers' `UMT5Config` from the published encoder's constructor arguments."""
     full = {**PUBLISHED_TEXT_ENCODER, **config}
     if full["shared_pos"]:
-        raise WeightsError("A text encoder with shared position embeddings is no UMT5: use the published bundle.")
+        raise refusals.other_model("The text encoder")
     return {
         "vocab_size": int(full["vocab_size"]),
         "d_model": int(full["dim"]),
@@ -149,29 +147,27 @@ def vae_config_from_original(config: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def network_names(names: Iterable[str]) -> dict[str, str]:
-    """Original name → name in diffusers, by diffusers' own converter for Wan."""
+def network_names(names: Iterable[str], where: object = "The video network") -> dict[str, str]:
+    """Original name → name in diffusers, by diffusers' own converter for Wan. `where` they stand, for errors."""
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 
     names = list(names)
     for name in names:
         # The converter also knows Wan's relatives and would split tensors for them.
         if "face_adapter" in name or "motion_encoder" in name:
-            raise WeightsError(
-                f"The network's weights hold {name}, which LumosX does not have: use the published bundle."
-            )
-    return _by_converter(convert_wan_transformer_to_diffusers, names, "network")
+            raise refusals.surplus(where, name)
+    return _by_converter(convert_wan_transformer_to_diffusers, names, where)
 
 
-def vae_names(names: Iterable[str]) -> dict[str, str]:
-    """Original name → name in diffusers, by diffusers' own converter for Wan's VAE."""
+def vae_names(names: Iterable[str], where: object = "The VAE") -> dict[str, str]:
+    """Original name → name in diffusers, by diffusers' own converter for Wan's VAE. `where` they stand, for errors."""
     from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
-    return _by_converter(convert_wan_vae_to_diffusers, list(names), "VAE")
+    return _by_converter(convert_wan_vae_to_diffusers, list(names), where)
 
 
-def umt5_names(names: Iterable[str]) -> dict[str, str]:
-    """Original name → name in transformers' `UMT5EncoderModel`."""
+def umt5_names(names: Iterable[str], where: object = "The text encoder") -> dict[str, str]:
+    """Original name → name in transformers' `UMT5EncoderModel`. `where` they stand, for errors."""
     renamed: dict[str, str] = {}
     for name in names:
         match = _BLOCK.fullmatch(name)
@@ -180,9 +176,7 @@ def umt5_names(names: Iterable[str]) -> dict[str, str]:
         elif match and match[2] in _UMT5_LAYER:
             renamed[name] = f"encoder.block.{match[1]}.{_UMT5_LAYER[match[2]]}.weight"
         else:
-            raise WeightsError(
-                f"The text encoder's weights hold {name}, which UMT5 does not have: use the published bundle."
-            )
+            raise refusals.surplus(where, name)
     return renamed
 
 
@@ -208,10 +202,9 @@ def to_diffusers_vae(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One network of the bundle: its title in messages, and its names there and here."""
+    """One network of the bundle: its names there and here."""
 
-    title: str
-    rename: Callable[[Iterable[str]], dict[str, str]]
+    rename: Callable[[Iterable[str], object], dict[str, str]]
     _back: tuple[tuple[str, str], ...]
 
     def original_name(self, name: str) -> str:
@@ -220,66 +213,43 @@ class Part:
             name = re.sub(pattern, replacement, name)
         return name
 
-    def match(self, found: Mapping[str, TensorInfo], expected: Mapping[str, TensorInfo]) -> dict[str, str]:
-        """New name → published name for every tensor, `found` having published names and `expected` new ones.
+    def match(self, path: Path, found: Mapping[str, TensorInfo], expected: Mapping[str, TensorInfo]) -> dict[str, str]:
+        """New name → published name for every tensor, `found` at `path` having published names and `expected` new ones.
 
         Raises `WeightsError` naming, as published, the first tensor that is missing, surplus, misshapen or quantised.
         """
-        stored = {new: old for old, new in self.rename(found).items()}
+        stored = {new: old for old, new in self.rename(found, path).items()}
         missing = sorted(self.original_name(name) for name in expected.keys() - stored.keys())
         surplus = sorted(stored[name] for name in stored.keys() - expected.keys())
         if missing:
-            raise WeightsError(
-                f"The {self.title}'s weights lack {missing[0]}{_more(missing)}: this is another or an incomplete "
-                "checkpoint, use the published bundle."
-            )
+            raise refusals.lacks(path, missing[0])
         if surplus:
-            raise WeightsError(
-                f"The {self.title}'s weights hold {surplus[0]}{_more(surplus)}, which LumosX does not have: use the "
-                "published bundle."
-            )
-        for new, info in expected.items():
-            self._check_tensor(stored[new], found[stored[new]], info)
+            raise refusals.surplus(path, surplus[0])
+        for new, wanted in expected.items():
+            name, tensor = stored[new], found[stored[new]]
+            if tensor.shape != wanted.shape:
+                raise refusals.other_size(path, name, tensor.shape, wanted.shape)
+            if not tensor.dtype.is_floating_point or tensor.dtype.itemsize < 2:
+                raise refusals.quantised(path, name, tensor.dtype)
         return {new: stored[new] for new in expected}
 
-    def _check_tensor(self, name: str, found: TensorInfo, expected: TensorInfo) -> None:
-        if found.shape != expected.shape:
-            raise WeightsError(
-                f"The {self.title}'s tensor {name} has shape {list(found.shape)} instead of {list(expected.shape)}: "
-                "this is another checkpoint, or another config.json, than the published one."
-            )
-        if not found.dtype.is_floating_point or found.dtype.itemsize < 2:
-            raise WeightsError(
-                f"The {self.title}'s tensor {name} holds {found.dtype} values: use the published bundle, not a "
-                "quantised one."
-            )
 
-
-def _more(names: list[str]) -> str:
-    return f" and {len(names) - 1} more" if len(names) > 1 else ""
-
-
-def _by_converter(converter: Callable[..., dict[str, str]], names: list[str], what: str) -> dict[str, str]:
+def _by_converter(converter: Callable[..., dict[str, str]], names: list[str], where: object) -> dict[str, str]:
     """Run a converter of state dicts on the names themselves; it must give every tensor a name of its own."""
     renamed: dict[str, str] = {}
     for name in names:
         try:
             renamed |= converter({name: name})
         except (ValueError, IndexError) as error:
-            raise WeightsError(
-                f"The {what}'s weights hold {name}, which LumosX does not have: use the published bundle."
-            ) from error
+            raise refusals.surplus(where, name) from error
     back = {old: new for new, old in renamed.items()}
     for name in names:
         if name not in back:
-            raise WeightsError(
-                f"The {what}'s weights hold {name} twice under different names: use the published bundle."
-            )
+            raise refusals.twice(where, name)
     return back
 
 
 NETWORK = Part(
-    "network",
     network_names,
     (
         (r"^condition_embedder\.time_embedder\.linear_1", "time_embedding.0"),
@@ -300,7 +270,6 @@ NETWORK = Part(
     ),
 )
 VAE = Part(
-    "VAE",
     vae_names,
     (
         (r"^quant_conv\.", "conv1."),
@@ -325,7 +294,6 @@ VAE = Part(
     ),
 )
 TEXT_ENCODER = Part(
-    "text encoder",
     umt5_names,
     (
         *((rf"^{re.escape(new)}$", old) for old, new in _UMT5_TOP.items()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from engine.errors import WeightsError
+from engine.weights import refusals
 from engine.weights.files import FileRecord, write_json
 
 CONVERSION_NAME = "conversion.json"
@@ -54,9 +54,7 @@ def read_conversion(folder: Path) -> ConversionRecord:
         return ConversionRecord(complete=bool(data["complete"]), components=components)
     # Nested too deeply, or an infinite size: JSON can say both.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise WeightsError(
-            f"{path} is missing or damaged: convert the weights again with `weights convert`."
-        ) from error
+        raise refusals.no_record(path) from error
 
 
 def write_conversion(folder: Path, record: ConversionRecord) -> None:

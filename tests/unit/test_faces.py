@@ -143,7 +143,7 @@ def test_what_was_found_is_remembered_and_can_be_forgotten(home: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no network", b"\x08\x07" * 50])
 def test_a_file_that_is_no_network_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "det.onnx").write_bytes(content)
-    with pytest.raises(WeightsError, match="cannot be loaded: press Repair"):
+    with pytest.raises(WeightsError, match="cannot be read: press Check"):
         Scrfd(tmp_path / "det.onnx")
 
 

@@ -6,44 +6,53 @@ from __future__ import annotations
 import ast
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from engine.codec import from_json, to_json
 from engine.engines import resolve_settings
-from engine.errors import InputError
+from engine.errors import InputError, WeightsError
 from engine.paths import builtin_presets_dir
 from engine.pictures import PictureStore
 from engine.rendering import AGAIN, LEANER
 from engine.scene import Scene
+from engine.weights.convert import convert_bundle
 from studio import languages
 from studio.guards import middleware
 from studio.languages import heard, sentences, speaking
 from studio.library import Library, spoken, title_key
 from studio.visitors import Visitors
 from tests.unit.test_languages import CHINESE, ROOT, _texts
+from tests.unit.tiny_bundle import vae_state, write_bundle
 
 # Errors whose sentence a user reads, and what their sentences are made of
 SAID_BY = {
     "UserError", "PictureError", "InputError", "OutputError", "WeightsError", "MachineError", "Sentences", "Notice",
 }  # fmt: skip
-# What only makes, trains, measures and compares models; and what reads a checkpoint that somebody else has made
+# Functions that put one of their arguments into a sentence, and which one
+SAID_IN = {"check_space": 2}
+# What nothing that a page starts loads (a test below holds that): the terminal is told in English, and so is who makes,
+# trains, measures and compares models there
 ENGLISH_ONLY = {"cli", "bench", "nano", "parity"}
-ENGLISH_FILES = {f"weights/{name}.py" for name in ("bundle", "checkpoints", "convert", "dcp", "original")}
 # Sentences that are put together; the tests of the forecast, of a scene and of attention hear them, and those that are
 # passed on
 PUT_TOGETHER = {"memory/plan.py: _refusal", "asking.py: self", "weights/install.py: now", "runtime.py: attention"}
+# What a place may hold besides words of the engine
+VALUES = re.compile(r"\{\w*\}(x\{\})?")
 
 
 def _said(node: ast.expr, module: ast.Module) -> Iterator[str]:
     """The sentences that an expression can be, looked up in its module; what cannot be found out as ?name."""
     match node:
-        case ast.Constant(value=str()) | ast.JoinedStr():
+        case ast.Constant(value=str()):
             yield from _texts(node)
+        case ast.JoinedStr(values=parts):
+            yield from _texts(ast.JoinedStr([_constant(part, module) for part in parts]))
         case ast.IfExp():
             yield from _said(node.body, module)
             yield from _said(node.orelse, module)
@@ -66,31 +75,90 @@ def _said(node: ast.expr, module: ast.Module) -> Iterator[str]:
             yield f"?{ast.unparse(node).split('.')[0]}"
 
 
+def _constant(part: ast.expr, module: ast.Module) -> ast.expr:
+    """A place of a sentence, or the text that the module always puts there."""
+    match part:
+        case ast.FormattedValue(value=ast.Name(id=name)):
+            for one in module.body:
+                if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == name:
+                    return one.value if isinstance(one.value, ast.Constant) else part
+            return part
+        case _:
+            return part
+
+
 def _engine_sentences() -> Iterator[tuple[str, str]]:
     """Yield (file, sentence with {} for its values) of all that the engine says to a user of the page."""
     for path in sorted((ROOT / "engine").rglob("*.py")):
         name = path.relative_to(ROOT / "engine").as_posix()
-        if name.split("/")[0] in ENGLISH_ONLY or name in ENGLISH_FILES:
+        if name.split("/")[0] in ENGLISH_ONLY:
             continue
         module = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(module):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SAID_BY:
-                for value in [*node.args, *(word.value for word in node.keywords)]:
-                    for text in _said(value, module):
-                        yield name, text
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            values = [*node.args, *(word.value for word in node.keywords)] if node.func.id in SAID_BY else []
+            if node.func.id in SAID_IN:
+                values = [node.args[SAID_IN[node.func.id]]]
+            for value in values:
+                for text in _said(value, module):
+                    yield name, text
+
+
+def _unheard(text: str) -> str:
+    """What no pattern knows of a sentence that has {} for its values: the sentence, words that a pattern takes for a
+    value, or nothing."""
+    found = (pattern.fullmatch(text) for _, pattern in languages._patterns())
+    match = next((one for one in found if one is not None), None)
+    if match is None:
+        return text
+    for name, value in match.groupdict().items():
+        if re.search("[A-Za-z]", VALUES.sub("", value)) and (not name.startswith("heard_") or _unheard(value)):
+            return f"{text} ({name}: {value})"
+    return ""
 
 
 def test_whatever_the_engine_says_to_a_user_has_a_chinese_form() -> None:
     said = set(_engine_sentences())
     assert len(said) > 150
-    known = [languages._pattern(text) for key, text in sentences("en").items() if key.startswith("heard_")]
-    left = {
-        f"{name}: {text}"
-        for name, text in said
-        if not text.startswith("?") and not any(one.fullmatch(text) for one in known)
-    }
+    left = {f"{name}: {unheard}" for name, text in said if not text.startswith("?") and (unheard := _unheard(text))}
     assert left == set()
     assert {f"{name}: {text[1:]}" for name, text in said if text.startswith("?")} == PUT_TOGETHER
+
+
+def test_words_that_a_pattern_takes_for_a_value_would_be_noticed() -> None:
+    assert _unheard("{} is missing: {}.") == ""
+    assert _unheard("{} is missing: buy another one.")
+    assert _unheard("{} is missing: download that file again.") == ""
+    assert _unheard("There is no copy of {}: check the path.")
+    assert _unheard("A new sentence.") == "A new sentence."
+
+
+def _modules(path: Path) -> Iterator[str]:
+    """What a file imports, or starts by the name of its module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                yield from (one.name for one in names)
+            case ast.ImportFrom(module=str() as module, names=names):
+                yield from (f"{module}.{one.name}" for one in names)
+            case ast.Constant(value=str() as text):
+                yield text
+            case _:
+                pass
+
+
+def test_what_stays_english_is_nothing_that_a_page_starts() -> None:
+    terminal = re.compile(rf"engine\.({'|'.join(ENGLISH_ONLY)})\b(\.\w+)?")
+    loaded = {
+        f"{path.name}: {found[0]}"
+        for path in [*(ROOT / "engine").rglob("*.py"), *(ROOT / "studio").rglob("*.py")]
+        if path.relative_to(ROOT).parts[1] not in ENGLISH_ONLY
+        for name in _modules(path)
+        if (found := terminal.match(name))
+    }
+    # What `studio` is called with, in a terminal; and `doctor --json`, whose figures go into a report
+    assert loaded == {"app.py: engine.cli.parser", "reports.py: engine.cli.main"}
 
 
 @pytest.mark.parametrize(
@@ -120,16 +188,49 @@ def test_what_is_wrong_with_a_file_is_heard_to_its_last_word() -> None:
         str(setting.value),
         f"/a/b is damaged: {repair} (`weights convert FOLDER` if you have the files).",
         f"/a/b is missing: {repair}.",
-        "The download needs 3 GB in /a, but only 1 GB are free: free 2 GB or set LUMOSX_HOME to a folder on a larger "
-        "disk.",
+        "The download with its one-time conversion needs 3 GB in /a, but only 1 GB are free: free 2 GB or set "
+        "LUMOSX_HOME to a folder on a larger disk.",
+        "The card has too little free memory for the text encoder: close other programs or choose another profile.",
         LEANER,
         AGAIN,
     ]
     with speaking("zh"):
         plain = [re.sub("`.*?`", "", heard(text)) for text in texts]  # commands are typed as they are
         assert [text for text in plain if re.search(r"[a-z]{3,} [a-z]{2,}", text)] == []
-        assert heard(texts[0]) == "无法读取短片的配方：字段“prompt”应为文本，而不是 3。"
-        assert "按“修复”" in heard(texts[3])
+        assert heard(texts[0]) == "无法读取短片的制作信息：字段“prompt”应为文本，而不是 3。"
+        assert "点“修复”" in heard(texts[3])
+
+
+def _hostile(folder: Path) -> None:
+    (folder / "LumosX_models" / "all" / ".metadata").write_bytes(b"cposix\nmkdir\n.")
+
+
+def _of_another_model(folder: Path) -> None:
+    torch.save({"model_state": {**vae_state(), "decoder.extra": torch.ones(2)}}, folder / "vae.pth")
+
+
+def _truncated(folder: Path) -> None:
+    file = next((folder / "LumosX_models" / "all").glob("*.distcp"))
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_hostile, ".metadata 要求调用 posix.mkdir，这样的文件可能会运行程序，因此没有读取：请使用发布的文件"),
+        (_of_another_model, "vae.pth 中的 decoder.extra 是 LumosX 所没有的：请使用发布的文件（在页面的“模型”中点"),
+        (_truncated, ".distcp 已损坏或不完整：请重新下载该文件。"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_files_of_the_users_own_is_heard(
+    damage: Callable[[Path], None], words: str, tmp_path: Path
+) -> None:
+    folder = write_bundle(tmp_path / "own")
+    damage(folder)
+    with pytest.raises(WeightsError) as caught:
+        convert_bundle(folder, tmp_path / "model")
+    with speaking("zh"):
+        assert words in heard(str(caught.value))
 
 
 # -- what stands before a page, and what comes with the program --------------------------------------------------------

@@ -315,10 +315,10 @@ def test_what_is_no_lora_is_not_kept(own: Path, tmp_path: Path, monkeypatch: pyt
     whole = write_lora(tmp_path / "whole.safetensors").read_bytes()
     for name, data, words in [
         ("a.pt", harm, "can run programs"),
-        ("a.safetensors", harm, "perhaps truncated"),
-        ("b.safetensors", whole[:-5], "perhaps truncated"),
-        ("c.safetensors", b"", "perhaps truncated"),
-        ("d.safetensors", (2**40).to_bytes(8, "little") + b"{}", "perhaps truncated"),
+        ("a.safetensors", harm, "is damaged or incomplete"),
+        ("b.safetensors", whole[:-5], "is damaged or incomplete"),
+        ("c.safetensors", b"", "is damaged or incomplete"),
+        ("d.safetensors", (2**40).to_bytes(8, "little") + b"{}", "is damaged or incomplete"),
     ]:
         (tmp_path / name).write_bytes(data)
         with pytest.raises((InputError, WeightsError), match=words):

@@ -130,5 +130,8 @@ def test_a_file_that_is_no_checkpoint(content: bytes | None, tmp_path: Path) -> 
         torch.save({"weights": torch.zeros(3)}, path)
     else:
         path.write_bytes(content)
-    with pytest.raises(WeightsError, match="weights verify segment-anything"):
+    with pytest.raises(
+        WeightsError,
+        match="cannot be read: press Check on the page's Models",
+    ):
         load_predictor(path)

@@ -217,7 +217,7 @@ def test_a_lora_is_added_from_its_path_offered_and_removed(desk: ModelsDesk, hom
     assert engine_view(engine_info("lumosx"), None, engine_info("lumosx").defaults)["loras"] == []
     file.write_bytes(file.read_bytes()[:-3])
     desk.answers["lora_add"]({"path": str(file)})
-    assert "perhaps truncated" in loras_ended(desk)["fault"]
+    assert "is damaged or incomplete" in loras_ended(desk)["fault"]
     for message, words in [
         ({}, "incomplete"),
         ({"path": " "}, "Type the path"),
