@@ -29,6 +29,8 @@ from tests.fuzz.mutation import mutated
 MAX_SECONDS = 5.0
 MAX_MEMORY_BYTES = 10**9
 MAX_SENTENCE_CHARS = 1500
+_MAX_DATA_BYTES = 8 * 10**9
+"""Where the system can hold a process to it: an input that wants everything is kept, instead of ending the run."""
 _HANG_SECONDS = 60.0
 _BATCH = 200
 
@@ -123,6 +125,7 @@ def _guarded(folder: Path) -> Generator[None]:
     global _allowed, _hooked
     if not _hooked:
         sys.addaudithook(_audit)
+        _limit_memory()
         _hooked = True
     _forbidden.clear()
     _allowed = str(folder) + os.sep
@@ -241,6 +244,15 @@ def wrong_sentence(text: str) -> str:
 
 def _too_slow(_signal: int, _frame: FrameType | None) -> None:
     raise _TooSlow(f"longer than {_HANG_SECONDS:.0f} s")
+
+
+def _limit_memory() -> None:
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        most = _MAX_DATA_BYTES if hard == resource.RLIM_INFINITY else min(_MAX_DATA_BYTES, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _num_handles(process: psutil.Process) -> int:

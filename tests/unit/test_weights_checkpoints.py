@@ -160,7 +160,7 @@ def test_metadata_asks_for_no_more_memory_than_it_fills(tmp_path: Path) -> None:
     ):
         metadata.write_bytes(b"\x80\x05N" + greedy + b".")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        with pytest.raises(WeightsError, match="cannot be read as checkpoint metadata"):
+        with pytest.raises(WeightsError, match="damaged or incomplete"):
             open_checkpoint(tmp_path)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
@@ -171,7 +171,7 @@ def test_a_dtype_is_one(tmp_path: Path) -> None:
     content = pickle.loads(metadata.read_bytes())
     object.__setattr__(content.state_dict_metadata["patch_embedding.weight"].properties, "dtype", "a word")
     metadata.write_bytes(pickle.dumps(content))
-    with pytest.raises(WeightsError, match="does not have the form|cannot be read"):
+    with pytest.raises(WeightsError, match="damaged or incomplete"):
         open_checkpoint(tmp_path)
 
 
