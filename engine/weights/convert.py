@@ -214,7 +214,14 @@ def _plan(bundle: Bundle, shard_bytes: int) -> list[_Task]:
     tokenizer, tokenizer_class, num_tokens = _tokenizer_task(bundle.tokenizer)
     if num_tokens > int(text_config["vocab_size"]):
         raise refusals.mixed(bundle.tokenizer, bundle.text_encoder)
-    return [tokenizer, vae, text, network, _scheduler_task(), _index_task(tokenizer_class, _text_tokens(original))]
+    return [
+        tokenizer,
+        vae,
+        text,
+        network,
+        _scheduler_task(),
+        _index_task(tokenizer_class, _text_tokens(original, bundle.config)),
+    ]
 
 
 def _plan_some(source: Path, names: Collection[str], shard_bytes: int) -> list[_Task]:
@@ -234,12 +241,15 @@ def _plan_some(source: Path, names: Collection[str], shard_bytes: int) -> list[_
         tokenizer, tokenizer_class, _ = _tokenizer_task(find_part(source, "tokenizer"))
         tasks.append(tokenizer)
         if _INDEX in names:
-            tasks.append(_index_task(tokenizer_class, _text_tokens(original)))
+            tasks.append(_index_task(tokenizer_class, _text_tokens(original, config)))
     return tasks
 
 
-def _text_tokens(original: Mapping[str, Any]) -> int:
-    return int(original.get("text_len", PUBLISHED_NETWORK["text_len"]))
+def _text_tokens(original: Mapping[str, Any], config: Path | None) -> int:
+    try:
+        return int(original.get("text_len", PUBLISHED_NETWORK["text_len"]))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise refusals.damaged(config or "config.json") from error
 
 
 def _network_task(

@@ -82,7 +82,7 @@ def weights_digest(engine_name: str) -> str:
     """One sha256 over the recorded digests of all files of an engine: names its weights in a clip's recipe."""
     digests = _recorded_digests(entry(engine_name))
     text = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def status(engine_name: str) -> Installed:

@@ -99,7 +99,7 @@ def network_config_from_original(config: Mapping[str, Any], where: object = "con
             "qk_norm": "rms_norm_across_heads",
             "eps": float(full["eps"]),
         }
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:  # JSON can say an infinite size, too
         raise refusals.damaged(where) from error
 
 

@@ -124,7 +124,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory(
 
 
 def test_lack_of_memory_is_known_by_all_its_names() -> None:
-    loading = MachineError("There is too little free memory for the transformer: close other programs.")
+    loading = MachineError("There is too little free memory for the video network: close other programs.")
     assert not out_of_memory(loading)
     loading.__cause__ = MemoryError()
     assert out_of_memory(loading)

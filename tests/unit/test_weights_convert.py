@@ -154,6 +154,7 @@ def test_a_missing_part_is_named(part: str, own_bundle: Path, tmp_path: Path) ->
         ("{", "config.json is damaged"),
         ("[]", "config.json is damaged"),
         ('{"dim": 25}', "config.json is damaged"),
+        ('{"eps": 1, "ffn_dim": Infinity}', "config.json is damaged"),
         ('{"model_type": "i2v"}', "config.json belongs to another model"),
         ('{"window_size": [3, 3]}', "config.json belongs to another model"),
         ("{}", "in the size 24×16×1×2×2 instead of 1536×16×1×2×2"),
