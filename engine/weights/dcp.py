@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -204,9 +205,11 @@ def _read_metadata(path: Path) -> Any:
 def _check_sizes(data: bytes) -> None:
     """Refuse a pickle that asks for more memory than it could fill. A length that is not there is an error of `genops`;
     the number of a remembered object is not, and the unpickler makes a table up to it."""
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and cast("int", argument) > len(data):
-            raise pickle.UnpicklingError("it numbers more objects than it can hold")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # about odd escapes in a stranger's text
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and cast("int", argument) > len(data):
+                raise pickle.UnpicklingError("it numbers more objects than it can hold")
 
 
 def _dtype(value: object) -> torch.dtype:

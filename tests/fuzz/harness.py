@@ -211,7 +211,9 @@ class Trial:
         if _forbidden:
             self._fail(data, number, f"left its folder: {_forbidden[0]}")
         if caught:
-            self._fail(data, number, f"let a warning out: {caught[0].message}")
+            said = caught[0].message
+            caught.clear()  # or it would be held against the next input as well, and the smallest failing one is sought
+            self._fail(data, number, f"let a warning out: {said}")
         if _peak_bytes(self._process) > self._highest:
             self._fail(data, number, "took more than a gigabyte")
 

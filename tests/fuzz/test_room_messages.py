@@ -87,6 +87,7 @@ def _no_errand(*_: Any) -> None:
 def room(inside: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
     monkeypatch.setattr("studio.cutting.CutterProcess", _CutterHere)
     monkeypatch.setattr("studio.models_desk.Errand", _no_errand)
+    monkeypatch.setattr("studio.loras_desk.Errand", _no_errand)
     monkeypatch.setattr("studio.room.Workshop", _Workshop)
     monkeypatch.setattr("studio.room.Reports", partial(Reports, examine=lambda: {"budget": {"ram_bytes": 10**9}}))
     monkeypatch.setattr("studio.gallery_desk._NEWS_S", 0.0)

@@ -93,7 +93,7 @@ def test_a_name_of_thousands_of_letters_does_not_push_away_what_to_do(tmp_path: 
 def test_half_a_letter_is_no_name_of_a_picture(tmp_path: Path) -> None:
     content = {"schema_version": 1, "scene": to_json(Scene(prompt="x")), "pictures": {"\ud800": "a.png"}}
     (tmp_path / "scene.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="pictures.*should be text, not") as caught:
+    with pytest.raises(InputError, match=r"pictures.*should be text, not") as caught:
         read_sample_folder(tmp_path, PictureStore(tmp_path / "pictures"))
     str(caught.value).encode()
 
