@@ -23,9 +23,6 @@ WIDTHS = (256, 128, 64, 64)
 _BLOCKS = 3
 _FRAMES = (1, 2, 2)
 """Frames that each stage makes of one."""
-FRAMES_PER_LATENT = 4
-SCALE = 8
-"""Pixels of a latent cell along each side."""
 
 
 class _Block(nn.Module):
