@@ -24,8 +24,16 @@ def installed_decoder(device: torch.device) -> SmallDecoder | None:
         return None
     folder = locate_whole(NAME)
     path = next(path for file in entry(NAME).files if (path := folder / file.name).is_file())
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
-    return read_decoder(path).to(device, dtype)
+    return on_device(read_decoder(path), device)
+
+
+def on_device(decoder: SmallDecoder, device: torch.device) -> SmallDecoder:
+    """The decoder itself, brought there in the precision in which it works there."""
+    decoder.to(device, torch.float16 if device.type == "cuda" else torch.float32)
+    for parameter in decoder.parameters():
+        if parameter.ndim == 4:  # the order of values in which convolutions are quickest
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return decoder
 
 
 def read_decoder(path: Path) -> SmallDecoder:
@@ -48,9 +56,6 @@ def read_decoder(path: Path) -> SmallDecoder:
         raise _other(path) from error
     if state.keys() != wanted.keys() or not all(bool(value.isfinite().all()) for value in state.values()):
         raise _other(path)
-    for name, value in state.items():
-        if value.ndim == 4:  # the order of values in which convolutions are quickest
-            state[name] = value.contiguous(memory_format=torch.channels_last)
     decoder.load_state_dict(state, assign=True)
     return decoder.eval().requires_grad_(False)
 

@@ -19,7 +19,14 @@ def run(args: argparse.Namespace) -> int:
     """Print a table for people and one JSON line for machines; progress goes to stderr."""
     if args.action == "studio":
         return _studio(args)
-    measure = {"memory": _memory, "network": _network, "speed": _speed, "gpu": _gpu, "compiled": _compiled}
+    measure = {
+        "memory": _memory,
+        "network": _network,
+        "speed": _speed,
+        "gpu": _gpu,
+        "compiled": _compiled,
+        "looks": _looks,
+    }
     print(measure[args.action](args), flush=True)
     return 0
 
@@ -48,6 +55,12 @@ def _compiled(args: argparse.Namespace) -> str:
     from engine.bench.compiled import measure_compiled, report
 
     return report(measure_compiled(repeats=args.repeats, state=_say))
+
+
+def _looks(args: argparse.Namespace) -> str:
+    from engine.bench.looks import measure_looks, report
+
+    return report(measure_looks(repeats=args.repeats, state=_say))
 
 
 def _studio(args: argparse.Namespace) -> int:
