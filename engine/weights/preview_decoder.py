@@ -30,9 +30,10 @@ def installed_decoder(device: torch.device) -> SmallDecoder | None:
 def on_device(decoder: SmallDecoder, device: torch.device) -> SmallDecoder:
     """The decoder itself, brought there in the precision in which it works there."""
     decoder.to(device, torch.float16 if device.type == "cuda" else torch.float32)
-    for parameter in decoder.parameters():
-        if parameter.ndim == 4:  # the order of values in which convolutions are quickest
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if device.type != "mps":
+        for parameter in decoder.parameters():
+            if parameter.ndim == 4:  # the order of values in which convolutions are quickest
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return decoder
 
 
