@@ -1,7 +1,7 @@
 """`bench looks`: what a look at a forming clip takes, coarse and sharp, at the full model's size.
 
-Random latents, and random weights in the small decoder: the time depends on neither. The moving picture is made of noise,
-which takes the most.
+Random latents, and random weights in the small decoder: the time depends on neither. The moving picture is made of
+noise, which takes the most.
 """
 
 from __future__ import annotations
