@@ -31,6 +31,7 @@ from engine.model.backends import Choice, choose_backend
 from engine.model.pipeline import LumosXPipeline
 from engine.model.preview import LatentColours, latent_colours
 from engine.model.scheduler import LumosXScheduler
+from engine.model.small_decoder import LATENT_CHANNELS, SmallDecoder
 from engine.model.step_cache import FirstBlockCache, MagnitudeCache, StepCache
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.paths import cache_dir
@@ -40,6 +41,7 @@ from engine.weights import locate, locate_whole, refusals, weights_digest
 from engine.weights.lora_file import open_merge
 from engine.weights.loras import StoredLora, check_whole
 from engine.weights.magnitudes import magnitudes_for
+from engine.weights.preview_decoder import installed_decoder
 
 _Component = TypeVar("_Component")
 _TITLES = {
@@ -138,6 +140,13 @@ class EngineModel:
     def colours(self) -> LatentColours | None:
         """How this model's latents are shown before they are decoded; None if nobody has found out."""
         return latent_colours(self.folder, list(self.pipeline().vae.config["latents_mean"]))
+
+    def small_decoder(self) -> SmallDecoder | None:
+        """What shows this model's latents sharply before they are decoded, on its device; None where it is not
+        installed, or not for these latents. Raises `WeightsError` if it is damaged."""
+        if self.builtin or self.pipeline().vae.config["z_dim"] != LATENT_CHANNELS:
+            return None
+        return installed_decoder(self.device)
 
     def decoder(self) -> LumosXPipeline:
         """The pipeline when there is nothing left to do but to decode: without its network if the plan lets it go."""

@@ -22,7 +22,7 @@ from engine.cancel import CancelToken
 from engine.checkpoint import Checkpoint
 from engine.clip import ClipWriter
 from engine.codec import to_json
-from engine.errors import InputError, MachineError
+from engine.errors import InputError, MachineError, WeightsError
 from engine.events import Event, Finished, Notice, Progress
 from engine.live_picture import LivePicture
 from engine.memory.pace import Pace, PaceBook, operations_of_step
@@ -31,6 +31,7 @@ from engine.memory.profiles import sizes_of, work_of
 from engine.model.backends import Choice, attend_with
 from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, SamplerState, draw_noise
+from engine.model.small_decoder import SmallDecoder
 from engine.models import EngineModel, out_of_memory, step_cache_of
 from engine.paths import pace_file
 from engine.recipe import Recipe
@@ -58,7 +59,7 @@ class Run:
 
     `requests` are equal but for their seeds, `outs` and `recipes` one for each; `attention`: what computes it; `state`:
     the last finished step; `finished`: how many clips are whole; `step_s`: seconds of a step once it has warmed up;
-    `retried`: memory ran out before where nothing leaner was left.
+    `retried`: memory ran out before where nothing leaner was left; `sharp_looks`: there is room for the small decoder.
     """
 
     model: EngineModel
@@ -73,6 +74,7 @@ class Run:
     finished: int = 0
     step_s: float | None = None
     retried: bool = False
+    sharp_looks: bool = False
 
     @property
     def settings(self) -> RenderSettings:
@@ -114,6 +116,7 @@ def _step_down(run: Run, stage: str) -> Notice:
     if run.state is not None:
         run.state = SamplerState(run.state.steps_done, run.state.latents.cpu(), run.state.memory.cpu())
     model.release()
+    run.sharp_looks = False
     at = {"load": "prompt", "write": "decode"}.get(stage, stage)
     way = leaner(
         sizes_of(model.engine), work_of(run.settings, references), model.way, at, card=model.device.type == "cuda"
@@ -137,7 +140,7 @@ def paint(run: Run, conditioning: Conditioning) -> Generator[Event, None, torch.
         run.state = checkpoint.read(noise.shape, num_steps)
     before = 0 if run.state is None else run.state.steps_done
     latents = noise if run.state is None else run.state.latents
-    live = LivePicture(run.model.colours(), settings.fps)
+    live = LivePicture(run.model.colours(), settings.fps, (yield from _small_decoder(run)))
     begun = warm = time.monotonic()
     yield Progress(stage="denoise", step=before, num_steps=num_steps, seconds_left=None)
     steps = pipeline.sample(
@@ -170,6 +173,20 @@ def paint(run: Run, conditioning: Conditioning) -> Generator[Event, None, torch.
             if look is not None:
                 yield look
     return latents
+
+
+def _small_decoder(run: Run) -> Generator[Notice, None, SmallDecoder | None]:
+    """What looks at the forming clip are made with, if it is there and has room; what is wrong with it is said once."""
+    if not run.sharp_looks:
+        return None
+    try:
+        return run.model.small_decoder()
+    except WeightsError as error:
+        run.sharp_looks = False
+        yield Notice(
+            text=f"The preview decoder cannot be used, and the picture of the forming clip stays coarse. {error}"
+        )
+    return None
 
 
 def develop(run: Run, latents: torch.Tensor) -> Generator[Event, None, None]:

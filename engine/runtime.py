@@ -18,14 +18,15 @@ from engine.conditioning import TensorCache, make_conditioning
 from engine.errors import MachineError
 from engine.events import Event, Notice, Progress
 from engine.memory.giving_back import give_back
-from engine.memory.plan import MemoryPlan
+from engine.memory.looks import room_for_decoder
+from engine.memory.plan import Budget, MemoryPlan
 from engine.memory.profiles import NO_LIMITS, Limits, check_profile, place_of, plan_for
 from engine.models import EngineModel, choose_device, free_memory
 from engine.paths import cache_dir
 from engine.pictures import PictureStore
 from engine.portable import make_recipe
 from engine.rendering import Run, develop, lasting, paint, run_key
-from engine.request import RenderRequest
+from engine.request import RenderRequest, RenderSettings
 from engine.weights import locate
 from engine.weights.loras import chosen_loras
 from engine.weights.magnitudes import Magnitudes, keep_magnitudes, magnitudes_for
@@ -58,9 +59,10 @@ class Engine:
 
         Yields `Progress` for the stages load, prompt, references, denoise (step by step), decode and write, `Preview`s
         as often as they cost nearly nothing, and `Finished` at the end. A `Notice` says what else is to be known: that
-        memory ran out and the render goes on from its last finished step in a leaner way, or that the attention asked
-        for cannot be had. Cancelling takes effect within one step and leaves nothing behind. Without `include_pictures`
-        the clip's recipe holds the scene but not its pictures. Raises `UserError`s and `Cancelled`.
+        memory ran out and the render goes on from its last finished step in a leaner way, that the attention asked for
+        cannot be had, or what is wrong with the preview decoder. Cancelling takes effect within one step and leaves
+        nothing behind. Without `include_pictures` the clip's recipe holds the scene but not its pictures. Raises
+        `UserError`s and `Cancelled`.
 
         `resume`: a file for the last finished step. A render that was cancelled, failed or was killed goes on from it
         and gives the identical clip; what it holds of another request, other weights or another machine is passed
@@ -161,6 +163,7 @@ class Engine:
             else Checkpoint(resume, run_key(model, request, attention)),
             attention=attention,
             started=started,
+            sharp_looks=self._has_room_to_look(requests, model),
         )
         cache = TensorCache(self._cache or cache_dir() / "conditioning")
         try:
@@ -196,9 +199,18 @@ class Engine:
 
     def _plan(self, requests: Sequence[RenderRequest]) -> MemoryPlan:
         settings = requests[0].settings
-        device = self._device or choose_device(place_of(settings.profile))
-        free = self._limits.within(free_memory(device))
-        return plan_for(settings, len(requests[0].scene.references()), free, copies=len(requests))
+        return plan_for(settings, len(requests[0].scene.references()), self._free(settings), copies=len(requests))
+
+    def _has_room_to_look(self, requests: Sequence[RenderRequest], model: EngineModel) -> bool:
+        """Whether the small decoder of the live picture fits beside the model."""
+        if model.builtin:
+            return False
+        settings, references = requests[0].settings, len(requests[0].scene.references())
+        return room_for_decoder(settings, references, self._free(settings), model.way, copies=len(requests))
+
+    def _free(self, settings: RenderSettings) -> Budget:
+        """The memory that a render with these settings may use, before its profile limits it."""
+        return self._limits.within(free_memory(self._device or choose_device(place_of(settings.profile))))
 
     def _model_for(self, requests: Sequence[RenderRequest]) -> EngineModel:
         """The engine's model in the way that the memory plan of these requests chooses; kept if it is the same."""

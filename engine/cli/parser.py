@@ -319,6 +319,8 @@ def _bench(commands: _Commands[_Parser]) -> None:
     part.add_argument("--repeats", type=whole(1, 1000), default=9, metavar="N", help="pairs of passes (default 9)")
     part = _add(actions, "training", "what training the built-in model takes, stage by stage; minutes")
     part.add_argument("--updates", type=whole(1, 1000), default=30, metavar="N", help="updates to time (default 30)")
+    part = _add(actions, "looks", "what looking at a forming clip takes, coarsely and sharply; minutes without a card")
+    part.add_argument("--repeats", type=whole(1, 1000), default=3, metavar="N", help="looks of each kind (default 3)")
     part = _add(actions, "studio", "how fast the page is, in a real browser; needs Chromium, minutes")
     part.add_argument("--repeats", type=whole(1, 1000), default=5, metavar="N", help="starts of a server (default 5)")
 

@@ -31,8 +31,9 @@ class CatalogueEntry:
     publisher keeps the files instead, which are then used as they are. Both are empty for weights that come with the
     program.
 
-    `archive` is what the publisher packs `files[0]` in: it is fetched, unpacked and thrown away. Then any one of
-    `files` is enough, so that whoever has another of the same kind need not fetch anything.
+    `one_of`: any one of `files` is enough, so that whoever has another of the same kind need not fetch anything; the
+    first is the one that is fetched. `archive` is what the publisher packs that one in: it is fetched, unpacked and
+    thrown away.
     `non_commercial` weights are fetched only for somebody who has accepted the licence.
     """
 
@@ -43,6 +44,7 @@ class CatalogueEntry:
     licence_note: str
     repository: str
     files: tuple[CatalogueFile, ...]
+    one_of: bool = False
     address: str = ""
     archive: CatalogueFile | None = None
     non_commercial: bool = False
@@ -58,7 +60,7 @@ class CatalogueEntry:
         """Size of the download."""
         if self.archive is not None:
             return self.archive.approximate_bytes
-        return sum(file.approximate_bytes for file in self.files)
+        return sum(file.approximate_bytes for file in (self.files[:1] if self.one_of else self.files))
 
 
 _ENTRIES = (
@@ -113,6 +115,7 @@ _ENTRIES = (
         licence_note="That is what InsightFace says of all its models.",
         licence_link="https://github.com/deepinsight/insightface/tree/master/model_zoo",
         non_commercial=True,
+        one_of=True,
         repository="",
         address="https://github.com/deepinsight/insightface/releases/download/v0.7/",
         archive=CatalogueFile(
@@ -133,6 +136,31 @@ _ENTRIES = (
                 purpose="the larger detector of the pack buffalo_l, used where you have it",
                 approximate_bytes=16_923_827,
                 sha256="5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+            ),
+        ),
+    ),
+    CatalogueEntry(
+        name="preview-decoder",
+        title="Preview decoder for LumosX",
+        purpose="Shows a forming LumosX clip sharply; optional, without it the picture you watch is coarse.",
+        licence="MIT",
+        licence_note="Published by Ollin Boer Bohan as taew2_1, of the TAEHV family.",
+        one_of=True,
+        repository="",
+        # A commit, so that the file stays the one whose digest is known.
+        address="https://raw.githubusercontent.com/madebyollin/taehv/0ad83bb8fdc48e9e94138704e939d500a3b43660/safetensors/",
+        files=(
+            CatalogueFile(
+                name="taew2_1.safetensors",
+                purpose="the small decoder",
+                approximate_bytes=22_642_902,
+                sha256="04766eac0221b5390b985ae3fdcca652cbb4b1e8b82b28ea7ff89dfad1b1a93f",
+            ),
+            CatalogueFile(
+                name="taew2_1.pth",
+                purpose="the same decoder in its other form, used where you have it",
+                approximate_bytes=22_678_901,
+                sha256="d26151e76cdc2c9424bef988de874b33d9a53f30ef3060cd556c429c469c797e",
             ),
         ),
     ),

@@ -20,7 +20,7 @@ from engine.weights.download import ProgressCallback, arrived_bytes, converted_b
 from engine.weights.files import explained
 from engine.weights.hub import Hub, HuggingFaceHub, PublishedFiles
 from engine.weights.installed import damaged_files, download_folder, model_folder, status, verify
-from engine.weights.packs import fetch_pack
+from engine.weights.packs import fetch_one
 
 _MADE_OF = {
     "transformer": ("LumosX_models/", "config.json"),
@@ -75,8 +75,8 @@ def install(
         raise InputError(f"{wanted.title} comes with the program: there is nothing to download.")
     refuse_unaccepted(wanted, accepted=accepted)
     hub = hub_of(wanted)
-    if wanted.archive is not None:
-        fetch_pack(wanted, model_folder(name), download_folder(name), hub, source, on_progress, cancel)
+    if wanted.one_of:
+        fetch_one(wanted, model_folder(name), download_folder(name), hub, source, on_progress, cancel)
         return _done(name, verified=True, leftover=None)
     got = download(wanted, download_folder(name), hub, source, on_progress, cancel)
     if wanted.address:

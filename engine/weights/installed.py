@@ -214,7 +214,7 @@ def _installed_files(wanted: CatalogueEntry) -> Mapping[str, FileRecord]:
         )
     if wanted.address:
         there = [file for file in wanted.files if (folder / file.name).exists()]
-        files = (there or list(wanted.files))[:1] if wanted.archive else wanted.files
+        files = (there or list(wanted.files))[:1] if wanted.one_of else wanted.files
         return {file.name: FileRecord(size_bytes=file.approximate_bytes, sha256=file.sha256 or "") for file in files}
     return _converted_files(folder)
 

@@ -1,5 +1,5 @@
-"""Weights that their publisher packs in an archive, or that the user has in one form or another: one file of them is
-wanted, known by its size and digest whatever it is called.
+"""Weights of which one file is wanted: one that its publisher packs in an archive, or that the user has in one form or
+another, known by its size and digest whatever it is called.
 
 Names inside an archive are never used as paths.
 """
@@ -27,7 +27,7 @@ _PARTIAL = ".part"
 _MOST_FILES = 200
 
 
-def fetch_pack(
+def fetch_one(
     wanted: CatalogueEntry,
     folder: Path,
     downloads: Path,
@@ -38,13 +38,15 @@ def fetch_pack(
 ) -> None:
     """Put one of `wanted.files` into `folder`, from `source` (a file, an archive, a folder with either) or fetched.
 
-    The fetched archive lies in `downloads` until it is unpacked, and goes on growing there after an interruption.
+    A fetched archive lies in `downloads` until it is unpacked. What was interrupted goes on growing where it lies.
     Raises as `engine.weights.download.download` does.
     """
     archive = wanted.archive
-    assert archive is not None
     if source is not None:
         chosen = _take_own(wanted, folder, source)
+    elif archive is None:
+        chosen = wanted.files[0]
+        download(dataclasses.replace(wanted, files=(chosen,)), folder, hub, on_progress=on_progress, cancel=cancel)
     else:
         packed = dataclasses.replace(wanted, files=(archive,), archive=None)
         check_space(folder, archive.approximate_bytes + wanted.files[0].approximate_bytes, "The download")

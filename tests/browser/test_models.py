@@ -28,7 +28,7 @@ def page(open_page: Callable[..., Page], supplied: Supplied) -> Page:
 def open_models(page: Page) -> Locator:
     page.get_by_role("button", name=re.compile("^Models")).click()
     dialog = page.get_by_role("dialog", name="Models")
-    expect(dialog.locator(".models-list .model")).to_have_count(4)
+    expect(dialog.locator(".models-list .model")).to_have_count(5)
     return dialog
 
 

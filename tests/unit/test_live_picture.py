@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from PIL import Image
 from engine import live_picture
 from engine.cli.commands import nano
 from engine.cli.parser import parse
+from engine.events import Notice, Preview
 from engine.live_picture import LivePicture
 from engine.model.preview import FILE_NAME, LatentColours, latent_colours, light_and_dark, write_colours
+from engine.model.small_decoder import SmallDecoder
 from engine.nano.dataset import encode
 from engine.nano.evaluation import evaluation_scene, load_pipeline
 from engine.nano.preview import fit_colours, shown
@@ -97,9 +100,104 @@ def test_looks_take_their_share_of_the_time_and_no_more(monkeypatch: pytest.Monk
     assert len(seen) >= 18
 
 
+class _Watched(SmallDecoder):
+    """A tiny decoder whose pictures take so many seconds of a clock that is not the machine's."""
+
+    def __init__(self, clock: Clock, seconds: float, once: float = 0.0) -> None:
+        super().__init__(latent_channels=2, widths=(4, 4, 2, 2))
+        self._clock, self._seconds, self._once = clock, seconds, once
+        self.made = 0
+
+    def pictures(self, latents: torch.Tensor) -> Iterator[np.ndarray]:
+        for picture in super().pictures(latents):
+            self._clock.now += self._seconds + self._once
+            self._once = 0.0
+            self.made += 1
+            yield picture
+
+
+class Clock:
+    """Stands still but for what is done; a coarse look and an encoding take 0.01 s."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(live_picture, "animated_preview", self._encoded)
+        monkeypatch.setattr(live_picture.time, "monotonic", lambda: self.now)
+
+    def _encoded(self, *_: object) -> bytes:
+        self.now += 0.01
+        return b"webp"
+
+
+def widths_seen(live: LivePicture, clock: Clock, steps: int, step_s: float = 1.0) -> dict[int, int]:
+    """The width of every look by its step, of a clip of ten latent frames 8 cells wide."""
+    seen: dict[int, int] = {}
+    for step in range(1, steps + 1):
+        clock.now += step_s
+        look = live.look(torch.zeros(1, 2, 10, 4, 8), step)
+        if isinstance(look, Preview):
+            seen[step] = look.width
+    return seen
+
+
+def test_looks_are_coarse_until_a_sharp_one_was_saved_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    decoder = _Watched(clock, 0.1)  # a sharp look takes a second: the share of fifty steps
+    live = LivePicture(colours(square=1), 12, decoder)
+    seen = widths_seen(live, clock, 200)
+    assert next(iter(seen)) == 1
+    sharp = [step for step, width in seen.items() if width == 32]
+    coarse = [step for step, width in seen.items() if width == 8]
+    assert 50 < sharp[0] < 90
+    assert 0.75 * sharp[0] / 4 < len(coarse) < sharp[0] / 2
+    assert max(coarse) < sharp[0]  # never again
+    # Two pictures were made to find out what ten take, and then only whole looks.
+    assert decoder.made == 2 + 10 * len(sharp)
+    assert 0.01 * len(coarse) + 0.2 + 1.01 * len(sharp) <= live_picture.SHARE * clock.now
+
+
+def test_what_is_done_only_once_does_not_count_against_later_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    decoder = _Watched(clock, 0.01, once=0.5)  # as a card's libraries begin
+    seen = widths_seen(LivePicture(colours(square=1), 12, decoder), clock, 60)
+    sharp = [step for step, width in seen.items() if width == 32]
+    # As soon as half a second was made good for, and then every fifth or sixth step.
+    assert 25 < sharp[0] < 45
+    assert len(sharp) >= 3
+
+
+def test_a_sharp_look_that_the_steps_have_time_for_comes_with_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    seen = widths_seen(LivePicture(colours(square=1), 12, _Watched(clock, 0.1)), clock, 6, step_s=100.0)
+    assert seen == {1: 8, 2: 32, 3: 32, 4: 32, 5: 32, 6: 32}
+
+
+def test_a_decoder_that_never_fits_leaves_coarse_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    seen = widths_seen(LivePicture(colours(square=1), 12, _Watched(clock, 100.0)), clock, 50)
+    assert set(seen.values()) == {8}
+    assert len(seen) > 10
+
+
+def test_a_failing_decoder_is_told_of_once_and_looks_stay_coarse(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock(monkeypatch)
+    decoder = _Watched(clock, 0.1)
+    monkeypatch.setattr(decoder, "leave", torch.nn.Conv2d(3, 3, 1))  # as a driver that cannot do it
+    live = LivePicture(colours(square=1), 12, decoder)
+    looks: list[object] = []
+    for step in range(1, 30):
+        clock.now += 1.0
+        looks.append(live.look(torch.zeros(1, 2, 3, 4, 8), step))
+    assert [look for look in looks if isinstance(look, Notice)] == [Notice(text=live_picture.FAILED)]
+    assert len([look for look in looks if isinstance(look, Preview)]) > 20
+    assert len(caplog.messages) == 1
+
+
 def test_a_look_is_a_moving_picture_of_every_latent_frame() -> None:
     look = LivePicture(colours(), 12, share=1e9).look(torch.randn(1, 2, 5, 4, 6), 3)
-    assert look is not None
+    assert isinstance(look, Preview)
     assert (look.step, look.width, look.height) == (3, 12, 8)
     with Image.open(io.BytesIO(look.webp)) as picture:
         assert getattr(picture, "n_frames", 1) == 5

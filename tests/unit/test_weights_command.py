@@ -42,12 +42,13 @@ def test_list_shows_licences_and_what_is_missing(capsys: pytest.CaptureFixture[s
 
 def test_list_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     _weights("list", "--json")
-    nano, lumosx, segment_anything, faces = json.loads(capsys.readouterr().out)
+    nano, lumosx, segment_anything, faces, decoder = json.loads(capsys.readouterr().out)
     assert (nano["name"], nano["licence"], nano["repository"]) == ("nano", "Apache-2.0", None)
     assert (lumosx["installed"], lumosx["repository"]) == (False, "Alibaba-DAMO-Academy/LumosX")
     assert "not installed" in lumosx["problem"]
     assert segment_anything["address"].startswith("https://dl.fbaipublicfiles.com/")
     assert (faces["non_commercial"], lumosx["non_commercial"]) == (True, False)
+    assert (decoder["name"], decoder["licence"], len(decoder["files"])) == ("preview-decoder", "MIT", 2)
     assert {"vae.pth", "umt5-xxl/", "LumosX_models/"} < {file["name"] for file in lumosx["files"]}
 
 

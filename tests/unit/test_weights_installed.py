@@ -59,14 +59,20 @@ def lumosx(home: Path) -> Path:
 
 
 def test_the_catalogue_names_licences_and_files() -> None:
-    assert [one.name for one in entries()] == ["nano", "lumosx", "segment-anything", "face-detection"]
-    assert [one.name for one in entries() if one.licence != "Apache-2.0"] == ["face-detection"]
+    assert [one.name for one in entries()] == [
+        "nano",
+        "lumosx",
+        "segment-anything",
+        "face-detection",
+        "preview-decoder",
+    ]
+    assert [one.name for one in entries() if one.licence != "Apache-2.0"] == ["face-detection", "preview-decoder"]
     assert [one.name for one in entries() if one.non_commercial] == ["face-detection"]
     published = entry("lumosx")
     assert published.repository == "Alibaba-DAMO-Academy/LumosX"
     assert any(file.covers("LumosX_models/all/.metadata") for file in published.files)
     assert not any(file.covers("README.md") or file.covers("vae.pth.old") for file in published.files)
-    with pytest.raises(InputError, match="choose one of nano, lumosx, segment-anything, face-detection"):
+    with pytest.raises(InputError, match="choose one of nano, lumosx, segment-anything, face-detection, preview-dec"):
         entry("wan")
 
 

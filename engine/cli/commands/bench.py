@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
         "gpu": _gpu,
         "compiled": _compiled,
         "training": _training,
+        "looks": _looks,
     }
     print(measure[args.action](args), flush=True)
     return 0
@@ -61,6 +62,12 @@ def _training(args: argparse.Namespace) -> str:
     from engine.bench.training import measure_training, report
 
     return report(measure_training(updates=args.updates, state=_say))
+
+
+def _looks(args: argparse.Namespace) -> str:
+    from engine.bench.looks import measure_looks, report
+
+    return report(measure_looks(repeats=args.repeats, state=_say))
 
 
 def _studio(args: argparse.Namespace) -> int:

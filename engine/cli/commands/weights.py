@@ -58,6 +58,8 @@ def _list(args: argparse.Namespace) -> None:
         if one.archive is not None:
             size = readable_size(one.archive.approximate_bytes)
             print(f"  fetched    {one.archive.name} ({one.archive.purpose}, {size}); one of these files is enough:")
+        elif one.one_of:
+            print(f"  fetched    {one.files[0].name}; one of these files is enough:")
         for file in one.files:
             print(f"  file       {file.name} ({file.purpose}, about {readable_size(file.approximate_bytes)})")
     if loras():
