@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import OutputError
+from engine.paths import data_home
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_homes: set[Path] = set()
+"""Data folders that this process has seen."""
 
 
 def output_error(error: OSError, target: Path) -> OutputError:
@@ -39,10 +42,22 @@ def writing(target: Path) -> Generator[None]:
         raise output_error(error, target) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises OSError; `OutputError` below a data folder that was there and is gone: it
+    may come back (a drive, a network), and must not find another one in its place."""
+    home = data_home()
+    if home == folder or home in folder.parents:
+        if home.is_dir():
+            _homes.add(home)
+        elif home in _homes:
+            raise OutputError(f"The folder “{home}” is gone; bring it back, or start the program again without it.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to a temporary name beside `path` and rename it; folders are made. Raises `OutputError`."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
         temporary = Path(name)
         try:

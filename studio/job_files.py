@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.clip import read_recipe
 from engine.errors import UserError
-from engine.files import writing
+from engine.files import make_folder, writing
 from engine.paths import unfinished_dir
 from engine.request import Clip
 from studio.job_store import Job, JobState
@@ -21,7 +21,7 @@ _OLD_S = 600
 def name_for(job: Job, folder: Path, taken: frozenset[str]) -> Path:
     """Return a new clip's file in `folder`, which is made: neither there nor among `taken`. Raises `OutputError`."""
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     words = re.sub(r"[^a-z0-9]+", "-", job.title.lower()).strip("-")[:40] or "clip"
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{words}-seed{job.request.settings.seed}"
     path = folder / f"{stem}.mp4"
