@@ -13,10 +13,11 @@ import torch
 from engine.calibration import measure_magnitudes
 from engine.cancel import CancelToken
 from engine.checkpoint import Checkpoint
-from engine.clip import check_target, remove_leftovers
+from engine.clip import check_target
 from engine.conditioning import TensorCache, make_conditioning
 from engine.errors import MachineError
 from engine.events import Event, Notice, Progress
+from engine.files import remove_leftovers
 from engine.memory.giving_back import give_back
 from engine.memory.plan import MemoryPlan
 from engine.memory.profiles import NO_LIMITS, Limits, check_profile, place_of, plan_for
