@@ -78,7 +78,7 @@ class HuggingFaceHub:
                     path=sibling.rfilename,
                     size_bytes=max(0, int(sibling.size)),
                     sha256=str(sibling.lfs.sha256) if sibling.lfs else None,
-                    git_sha1=None if sibling.lfs else str(sibling.blob_id),
+                    git_sha1=None if sibling.lfs or not sibling.blob_id else str(sibling.blob_id),
                 )
                 for sibling in info.siblings or []
                 if sibling.size is not None and _is_safe(sibling.rfilename)

@@ -344,6 +344,20 @@ def test_answers_of_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
         download(other, tmp_path / "got", HuggingFaceHub(hub.address))
 
 
+def test_a_mirror_that_knows_no_digests_is_believed_the_sizes(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = _listing
+
+    def plain(repository: str, content: dict[str, bytes]) -> dict[str, Any]:
+        full = known(repository, content)
+        return {**full, "siblings": [{key: one[key] for key in ("rfilename", "size")} for one in full["siblings"]]}
+
+    monkeypatch.setattr("tests.unit.test_weights_download._listing", plain)
+    _fetch(hub, tmp_path / "got")
+    assert _is_whole(tmp_path / "got")
+
+
 def test_a_page_that_answers_in_place_of_the_hub_is_told(
     hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
