@@ -44,13 +44,14 @@ def saved(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
 def huge_png(width: int, height: int) -> bytes:
     """A valid PNG header that promises more pixels than anybody wants to decode."""
 
+    return png(struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"\0" * 100)
+
+
+def png(header: bytes, rows: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 # -- the store
@@ -228,6 +229,14 @@ def test_sixteen_bit_grey_keeps_its_range() -> None:
         assert (got == got[:, :, :1]).all()
 
 
+@pytest.mark.parametrize(("colours", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_in_every_form_of_png(colours: int, channels: int) -> None:
+    pixel = [40_000] * (channels - 1) + [65_535 if colours & 4 else 40_000]
+    rows = (b"\0" + struct.pack(f">{channels}H", *pixel) * 5) * 3
+    data = png(struct.pack(">IIBBBBB", 5, 3, 16, colours, 0, 0, 0), rows)
+    assert decode_picture(data, "deep.png").tolist() == [[[156] * 3] * 5] * 3
+
+
 def test_float_tiff_and_bilevel_and_cmyk() -> None:
     floats = Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))
     assert decode_picture(saved(floats, "TIFF"), "f.tif")[0, :, 0].tolist() == [0, 128, 255]
@@ -302,7 +311,7 @@ def test_broken_exif_is_no_reason_to_refuse() -> None:
 
 def test_of_a_moving_picture_the_first_frame_counts() -> None:
     frames = [Image.new("RGB", (4, 4), color) for color in (RED, (0, 0, 255))]
-    for form in ("GIF", "TIFF", "WEBP"):
+    for form in ("GIF", "TIFF", "WEBP", "PNG"):
         options: dict[str, Any] = {"lossless": True} if form == "WEBP" else {}
         data = saved(frames[0], form, save_all=True, append_images=frames[1:], **options)
         assert decode_picture(data, "moving")[0, 0].tolist() == list(RED)
