@@ -96,7 +96,7 @@ def serve(
 
 
 class _LogFile(RotatingFileHandler):
-    """The log on the disk. Where it cannot be written, the line stands in the terminal alone, and no fault beside it."""
+    """The log on the disk. Where it cannot be written, a line stands in the terminal alone, and no fault beside it."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Pass over a disk that is full or gone; the next line is tried again."""
