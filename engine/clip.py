@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Sequence
 from fractions import Fraction
@@ -17,7 +16,6 @@ from typing import Protocol, TypedDict, cast
 
 import av
 import numpy as np
-import psutil
 from av.error import FFmpegError
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
@@ -25,7 +23,7 @@ from PIL import GifImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
 from engine.errors import InputError, OutputError
-from engine.files import output_error, put_in_place, write_atomically, writing
+from engine.files import hidden_beside, output_error, put_in_place, sync, write_atomically, writing
 from engine.provenance import PNG_KEY, SOURCE_TYPE, SOURCE_TYPE_TAG, append_xmp_to_mp4, gif_xmp, xmp
 from engine.recipe import (
     GIF_END,
@@ -40,11 +38,10 @@ from engine.recipe import (
 )
 from engine.visible_mark import VisibleMark
 
-__all__ = ["ClipWriter", "Recipe", "animated_preview", "check_target", "read_recipe", "remove_leftovers"]
+__all__ = ["ClipWriter", "Recipe", "animated_preview", "check_target", "read_recipe"]
 
 ENDINGS = (".mp4", ".webm", ".gif")
 _FRAME_FOLDER_NAMES = re.compile(r"frame_\d{5}\.png|recipe\.json")
-_TEMPORARY = re.compile(r"\.lumosx-(\d+)-[0-9a-f]{8}(\.\w+)?")
 _CODECS = {
     ".mp4": ("libx264", {"crf": "12", "preset": "medium"}),
     ".webm": ("libvpx-vp9", {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"}),
@@ -107,9 +104,9 @@ def _place(out: Path) -> Path:
 
 
 def _temporary_name(out: Path) -> Path:
-    """A hidden name beside `out`; absolute, because the encoder's library takes “a:b” for a protocol."""
+    """A hidden name beside `out`."""
     ending = out.suffix.lower() if out.suffix.lower() in ENDINGS else ""
-    return _place(out).parent / f".lumosx-{os.getpid()}-{secrets.token_hex(4)}{ending}"
+    return hidden_beside(_place(out), ending)
 
 
 def _check_folder(out: Path) -> None:
@@ -182,7 +179,7 @@ class ClipWriter:
     def _complete(self) -> None:
         self._encoder.finish()
         self._check()
-        _sync(self._temporary)
+        sync(self._temporary)
         if self._out.is_dir():
             _check_folder(self._out)  # rendering takes long: somebody may have put something there
         put_in_place(self._temporary, _place(self._out))
@@ -314,40 +311,7 @@ def animated_preview(frames: Sequence[np.ndarray], fps: int) -> bytes:
     return stream.getvalue()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what renders that were killed have begun in `folder`; those of living processes stay."""
-    if not folder.is_dir():
-        return
-    for path in folder.glob(".lumosx-*"):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match is None or _renders(int(match[1])):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            # Somebody else may tidy up at the same moment.
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-
-
-def _renders(pid: int) -> bool:
-    """Whether a process that could still be writing has this number."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True  # somebody else's, and alive
-
-
 def _failure(error: OSError | FFmpegError, out: Path) -> OutputError:
     if isinstance(error, OSError):
         return output_error(error, out)
     return output_error(OSError(error.errno, error.strerror), out)
-
-
-def _sync(path: Path) -> None:
-    """Make sure the content is on the disk before the name is."""
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        with file.open("r+b") as stream:  # Windows syncs only what may be written
-            os.fsync(stream.fileno())

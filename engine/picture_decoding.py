@@ -1,4 +1,5 @@
-"""Untrusted picture files to plain RGB: limits before decoding, every colour mode, turned by EXIF, flattened on white.
+"""Untrusted picture files to plain RGB: limits before decoding, every colour mode, turned by EXIF, brought to sRGB by
+the file's colour profile, flattened on white.
 
 Knows no store and no scene. What PIL is dies here: everything that leaves is a numpy array.
 """
@@ -7,13 +8,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageCms
 
 from engine.errors import PictureError
 
@@ -29,6 +30,9 @@ ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", 
 """File endings of the accepted formats, in lower case."""
 
 _BAND_ROWS = 64
+_MAX_PROFILE_BYTES = 8 * 1024 * 1024
+_PROFILE_SPACES = {"RGB": "RGB", "CMYK": "CMYK", "L": "GRAY"}
+"""What a colour profile has to speak of, by the mode of the pixels it comes with."""
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -121,8 +125,36 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         # The original let transparent pixels turn black; flattening on white is what its model was trained to see.
         rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba).convert("RGB")
-    return image.convert("RGB")
+        coloured = _in_srgb(rgba.convert("RGB"), image.info)
+        coloured.putalpha(rgba.getchannel("A"))
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), coloured).convert("RGB")
+    return _in_srgb(image.convert("RGB") if image.mode == "P" else image, image.info).convert("RGB")
+
+
+def _in_srgb(image: Image.Image, info: Mapping[str | tuple[int, int], Any]) -> Image.Image:
+    """The picture in sRGB, if its file says that its numbers mean other colours: telephones and cameras write wider
+    ones, and skin would come out pale. A profile that is damaged, or of something else, says nothing."""
+    data = info.get("icc_profile")
+    space = _PROFILE_SPACES.get(image.mode)
+    if not isinstance(data, bytes) or len(data) > _MAX_PROFILE_BYTES or space is None:
+        return image
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        about: Any = profile.profile  # its stub forgets what was read from a stream
+        if about.xcolor_space.strip() != space or "srgb" in ImageCms.getProfileDescription(profile).lower():
+            return image
+        converted = ImageCms.profileToProfile(
+            image,
+            profile,
+            ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    # What the library raises for profiles that it cannot read, or that do not hold what they announce.
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    return image if converted is None else converted
 
 
 def _wide_grey(image: Image.Image) -> Image.Image:

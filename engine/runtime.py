@@ -13,10 +13,11 @@ import torch
 from engine.calibration import measure_magnitudes
 from engine.cancel import CancelToken
 from engine.checkpoint import Checkpoint
-from engine.clip import check_target, remove_leftovers
+from engine.clip import check_target
 from engine.conditioning import TensorCache, make_conditioning
 from engine.errors import MachineError
 from engine.events import Event, Notice, Progress
+from engine.files import remove_leftovers
 from engine.memory.giving_back import give_back
 from engine.memory.looks import room_for_decoder
 from engine.memory.plan import Budget, MemoryPlan

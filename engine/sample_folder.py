@@ -13,14 +13,13 @@ Where a `scene.json` lies in the folder it counts, and the official files beside
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import InputError, OutputError, PictureError
 from engine.file_names import NameBook, face_among, is_text, label_of
-from engine.files import put_in_place, writing
+from engine.files import hidden_beside, make_folder, put_in_place, remove_leftovers, sync, writing
 from engine.picture_decoding import ENDINGS
 from engine.pictures import PictureStore, encode_png, model_picture
 from engine.request import RenderSettings
@@ -66,13 +65,15 @@ def write_sample_folder(
     refused. Raises `OutputError`, or `PictureError` if a picture is missing in the store.
     """
     target = folder.resolve()
+    remove_leftovers(target.parent)
     _check_target(target)
     with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")
+        make_folder(target.parent)
+        temporary = hidden_beside(target)
         temporary.mkdir()
         try:
             _fill(temporary, scene, store, settings, title or target.name)
+            sync(temporary)
             put_in_place(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -95,12 +95,21 @@ def serve(
     return 0
 
 
+class _LogFile(RotatingFileHandler):
+    """The log on the disk. Where it cannot be written, a line stands in the terminal alone, and no fault beside it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Pass over a disk that is full or gone; the next line is tried again."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def _log_to_file() -> logging.Handler:
     """Keep what the studio says for a report, beside saying it in the terminal; at most a megabyte."""
     path = log_file()
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
+        handler = _LogFile(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)

@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.codec import to_json
 from engine.errors import InputError, UserError
-from engine.files import write_atomically, writing
+from engine.files import hidden_beside, put_in_place, remove_folder, remove_leftovers, write_atomically, writing
 from engine.masks.kept import forget as forget_cut
 from engine.paths import cache_dir, jobs_file
 from engine.pictures import PictureStore
@@ -72,12 +72,12 @@ class Forgetting:
 
     def _look(self, message: Json) -> Json:
         scene, images = _person(message)
-        traces = find_traces(scene, images, self._queue.jobs(), self._pictures, self._home())
+        traces = self._find(scene, images)
         return {"kept": list(_in_words(scene, text_of(message, "subject"), traces)), "clips": len(traces.clips)}
 
     def _forget(self, message: Json) -> Json:
         scene, images = _person(message)
-        traces = find_traces(scene, images, self._queue.jobs(), self._pictures, self._home())
+        traces = self._find(scene, images)
         if any(job.state is JobState.running for job in traces.jobs):
             raise InputError(say("forget_running"))
         kept = self._do(traces, clips=message.get("clips") is True)
@@ -87,6 +87,11 @@ class Forgetting:
             "presets": view.preset_views(self._library.presets()),
             "kept": kept,
         }
+
+    def _find(self, scene: Scene, images: frozenset[str]) -> Traces:
+        home = self._home()
+        remove_leftovers(home.root, below=True)  # a save that was killed may have left pictures where nobody looks
+        return find_traces(scene, images, self._queue.jobs(), self._pictures, home)
 
     def _drop(self, message: Json) -> Json:
         """Another page's scene without pictures that were deleted here."""
@@ -125,13 +130,14 @@ class Forgetting:
     def _change_preset(self, folder: Path, pictures: frozenset[str]) -> None:
         source = load_source(str(folder), self._pictures)  # its other pictures: the store may not have them
         scene = without(source.scene, pictures)
-        new = folder.with_name(f".{folder.name[:60]}.new")
-        if scene.references():
-            write_sample_folder(scene, self._pictures, new, settings=source.settings, title=source.title)
+        if not scene.references():
+            with writing(folder):
+                remove_folder(folder)
+            return
+        new = hidden_beside(folder)
+        write_sample_folder(scene, self._pictures, new, settings=source.settings, title=source.title)
         with writing(folder):
-            shutil.rmtree(folder)
-            if scene.references():
-                new.rename(folder)
+            put_in_place(new, folder, thoroughly=True)
 
 
 def _person(message: Json) -> tuple[Scene, frozenset[str]]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
-import secrets
 import zipfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -24,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from engine.clip import ClipWriter, Recipe, read_recipe
 from engine.errors import InputError
-from engine.files import writing
+from engine.files import hidden_beside, writing
 from engine.provenance import PNG_KEY, append_xmp_to_mp4, xmp
 from engine.recipe import append_to_mp4, recipe_to_json
 from engine.visible_mark import VisibleMark
@@ -145,7 +143,7 @@ def _zip_frames(clip: Path, draft: Path, on_frame: OnFrame, *, mark: bool) -> No
 
 def _whole(target: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make the file under a temporary name; it is renamed when whole and removed when not."""
-    draft = target.parent / f".{os.getpid()}-{secrets.token_hex(4)}.part"
+    draft = hidden_beside(target, ".part")
     try:
         with writing(target):
             write(draft)

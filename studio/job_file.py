@@ -2,7 +2,7 @@
 
 Write-ahead log, and every transaction on the disk before it counts as done (`synchronous=FULL`): what was written
 survives a kill and a power cut. A file that is no database any more is put aside, never overwritten. A folder that was
-taken away and comes back is found again.
+taken away and comes back is found again, and meanwhile no other file is begun in its place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import OutputError
-from engine.files import writing
+from engine.files import make_folder, writing
 
 _log = logging.getLogger(__name__)
 
@@ -110,12 +110,11 @@ class JobFile:
                 return self._connection
             # SQLite would go on writing into a file that has no name any more.
             self.close()
-        if self._opens and not self._path.parent.is_dir():
-            raise OutputError(
-                f"The folder “{self._path.parent}” is gone; bring it back, or start the studio again with another one."
-            )
+        if self._opens and not self._path.exists():
+            # Not a new one in its place, even where somebody has made the folder anew: it may come back.
+            raise OutputError(f"The queue “{self._path}” is gone; bring its folder back, or start the studio again.")
         with writing(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
         try:
             self._connection = self._connect()
         except sqlite3.DatabaseError as error:

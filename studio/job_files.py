@@ -10,18 +10,16 @@ from pathlib import Path
 
 from engine.clip import read_recipe
 from engine.errors import UserError
-from engine.files import writing
-from engine.paths import unfinished_dir
+from engine.files import make_folder, remove_leftovers, writing
+from engine.paths import data_home, unfinished_dir
 from engine.request import Clip
 from studio.job_store import Job, JobState
-
-_OLD_S = 600
 
 
 def name_for(job: Job, folder: Path, taken: frozenset[str]) -> Path:
     """Return a new clip's file in `folder`, which is made: neither there nor among `taken`. Raises `OutputError`."""
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     words = re.sub(r"[^a-z0-9]+", "-", job.title.lower()).strip("-")[:40] or "clip"
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{words}-seed{job.request.settings.seed}"
     path = folder / f"{stem}.mp4"
@@ -64,13 +62,13 @@ def drop_unfinished(job_id: str) -> None:
 
 
 def clear_unfinished(jobs: Iterable[Job]) -> None:
-    """Delete the steps of jobs that are gone, done or were dropped, and what kills left half-written."""
+    """Delete the steps of jobs that are gone, done or were dropped, and what kills left half-written anywhere."""
+    remove_leftovers(data_home(), below=True)
     wanted = {unfinished_file(job.id) for job in jobs if job.state is not JobState.done and (job.step or not job.final)}
     folder = unfinished_dir()
     if not folder.is_dir():
         return
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another studio on this folder may tidy up, too
-            half = path.suffix == ".part" and time.time() - path.stat().st_mtime > _OLD_S
-            if half or (path.suffix == ".safetensors" and path not in wanted):
+            if path.suffix == ".safetensors" and path not in wanted:
                 path.unlink()

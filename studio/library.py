@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import InputError, UserError
+from engine.files import remove_leftovers
 from engine.paths import builtin_presets_dir, presets_dir
 from engine.pictures import PictureStore
 from engine.scene import Reference, Scene
@@ -63,6 +64,7 @@ class Library:
 
     def presets(self) -> list[PresetEntry]:
         """Return all presets by name, built-in and the user's own."""
+        remove_leftovers(self.own)  # of a save that was killed: the preset it was to replace comes back
         known: dict[Path, tuple[_Stamp, PresetEntry]] = {}
         for name, path in preset_folders(self.own).items():
             stamp = _newest(path)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 import unicodedata
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.files import writing
+from engine.files import remove_folder, writing
 from engine.paths import presets_dir
 from engine.pictures import PictureStore
 from engine.sample_folder import is_sample_folder, write_sample_folder
@@ -75,7 +74,7 @@ def delete_preset(name: str, presets: Path | None = None) -> None:
     if folder.parent != presets or name.startswith(".") or not is_own_preset(folder, presets):
         raise InputError(say("preset_not_own"))
     with writing(folder):
-        shutil.rmtree(folder)
+        remove_folder(folder)
 
 
 def is_own_preset(folder: Path, presets: Path | None = None) -> bool:

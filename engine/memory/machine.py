@@ -86,14 +86,31 @@ def _processor() -> str:
 
 
 def container_memory(control_groups: Path) -> tuple[int, int]:
-    """Limit and use of memory, in bytes, of a container (control groups 2 or 1); very much and 0 without a limit."""
-    pairs = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-    for limit, used in pairs:
+    """Limit and use of memory, in bytes, of a container (control groups 2 or 1); very much and 0 without a limit.
+
+    What the system keeps of files it has read is no use: it gives that up for whoever needs memory.
+    """
+    versions = (
+        ("memory.max", "memory.current", "memory.stat", ""),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
+    )
+    for limit, used, details, prefix in versions:
         try:
-            return int((control_groups / limit).read_text()), int((control_groups / used).read_text())
+            allowed, taken = int((control_groups / limit).read_text()), int((control_groups / used).read_text())
         except (OSError, ValueError):  # no such file, or “max”
             continue
+        kept = {f"{prefix}active_file", f"{prefix}inactive_file"}
+        return allowed, max(0, taken - sum(_counts(control_groups / details, kept)))
     return sys.maxsize, 0
+
+
+def _counts(path: Path, names: set[str]) -> list[int]:
+    """The numbers behind these names in a file of names and numbers; none where there is no such file."""
+    try:
+        pairs = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return []
+    return [int(pair[1]) for pair in pairs if len(pair) == 2 and pair[0] in names and pair[1].isdecimal()]
 
 
 def cards_without_torch() -> tuple[Device, ...]:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
+from diffusers.models._modeling_parallel import ContextParallelConfig
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 
 # diffusers looks for ModelMixin in the module that defines a component's class.
@@ -22,6 +23,7 @@ from diffusers.models.transformers.transformer_wan import (
 )
 from diffusers.utils.peft_utils import apply_lora_scale
 
+from engine.errors import MachineError
 from engine.model.attention import (
     Binding,
     RelationalContext,
@@ -135,7 +137,6 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
     _skip_layerwise_casting_patterns: ClassVar[list[str]] = [
         "patch_embedding", "condition_embedder", "norm", "proj_out",
     ]  # fmt: skip
-    # Splitting a sequence over devices would have to follow the segments of the layout.
     _cp_plan = None
 
     @register_to_config
@@ -254,6 +255,20 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
         sample = self._head(states[:, : layout.video_tokens], temb, layout)[..., :height, :width]
         sample = sample.to(hidden_states.dtype)
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
+
+    def enable_parallelism(self, *, config: Any, cp_plan: Any = None) -> None:
+        """As diffusers does it, but for context parallelism, which is refused.
+
+        Raises:
+            MachineError: one sequence would be cut into equal pieces. Ours consists of segments of different lengths
+                that see different things: with such pieces one person's pictures would see another's.
+        """
+        if isinstance(config, ContextParallelConfig) or getattr(config, "context_parallel_config", None) is not None:
+            raise MachineError(
+                "One clip cannot be spread over several cards yet: its references would see what they must not. Render "
+                "it on one card; the studio renders several clips on several cards at once."
+            )
+        super().enable_parallelism(config=config, cp_plan=cp_plan)
 
     def _tokens(
         self, video: torch.Tensor, references: torch.Tensor | None, padding: tuple[int, ...], layout: SequenceLayout

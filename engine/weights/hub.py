@@ -71,21 +71,21 @@ class HuggingFaceHub:
     def listing(self, repository: str) -> RemoteListing:
         from huggingface_hub import HfApi
 
-        with _network_errors(repository):
+        with _network_errors(repository), _strange_answers(repository):
             info = HfApi(endpoint=self._endpoint).model_info(repository, files_metadata=True, timeout=20)
-        files = tuple(
-            RemoteFile(
-                path=sibling.rfilename,
-                size_bytes=int(sibling.size),
-                sha256=sibling.lfs.sha256 if sibling.lfs else None,
-                git_sha1=None if sibling.lfs else sibling.blob_id,
+            files = tuple(
+                RemoteFile(
+                    path=sibling.rfilename,
+                    size_bytes=max(0, int(sibling.size)),
+                    sha256=str(sibling.lfs.sha256) if sibling.lfs else None,
+                    git_sha1=None if sibling.lfs or not sibling.blob_id else str(sibling.blob_id),
+                )
+                for sibling in info.siblings or []
+                if sibling.size is not None and _is_safe(sibling.rfilename)
             )
-            for sibling in info.siblings or []
-            if sibling.size is not None and _is_safe(sibling.rfilename)
-        )
         if not info.sha:
             raise WeightsError(f"The hub did not say which revision of {repository} is current: try again later.")
-        return RemoteListing(revision=info.sha, files=files)
+        return RemoteListing(revision=str(info.sha), files=files)
 
     def fetch(
         self, repository: str, revision: str, file: RemoteFile, target: Path, on_bytes: Callable[[int], None]
@@ -181,6 +181,8 @@ def _stream(url: str, known: dict[str, str], size_bytes: int, target: Path, on_b
                 with explained(target):
                     _write_all(file, piece)
                 on_bytes(len(piece))
+                if file.tell() > size_bytes:
+                    return  # another file than was announced, of any length: it is found out by its size
             if file.tell() < size_bytes:
                 raise ConnectionError("the answer was too short")
 
@@ -230,6 +232,24 @@ def _network_errors(repository: str) -> Generator[None, None, None]:
         ) from error
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _strange_answers(repository: str) -> Generator[None]:
+    """One sentence for an answer that is not the hub's, such as the page with which a hotel's network asks for a
+    login."""
+    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+
+    try:
+        yield
+    except (HTTPError, OSError):  # no answer at all: that is told elsewhere
+        raise
+    # What the library raises for JSON that is none, or that lacks anything, is any exception.
+    except Exception as error:
+        raise WeightsError(
+            f"What came for {repository} is no answer of the hub: if your network asks for a login, open any page in a "
+            "browser first, then try again."
+        ) from error
 
 
 def _is_safe(path: str) -> bool:

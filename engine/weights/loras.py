@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from engine.codec import from_json
 from engine.engines import engine_info, engine_names
 from engine.errors import InputError, WeightsError
 from engine.file_names import safe_stem, same_name
-from engine.files import write_atomically
+from engine.files import hidden_beside, remove_leftovers, write_atomically
 from engine.paths import models_dir
 from engine.request import LoraChoice, RenderSettings
 from engine.weights import checked
@@ -135,7 +134,8 @@ def add_lora(
     check_space(loras_dir(), size, "This LoRA")
     with explained(loras_dir()):
         loras_dir().mkdir(parents=True, exist_ok=True)
-    temporary = loras_dir() / f".{os.getpid()}-{secrets.token_hex(4)}.part"
+    remove_leftovers(loras_dir())
+    temporary = hidden_beside(loras_dir() / source.name, ".part")
     try:
         digest = _copy(source, temporary, size, on_bytes, cancel)
         known = loras()

@@ -10,7 +10,9 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,22 +107,38 @@ def _write_checked(stream: IO[bytes], target: Path, file: CatalogueFile) -> bool
     left = file.approximate_bytes
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as out:
-            while left and (piece := stream.read(min(left, 1 << 20))):
-                digest.update(piece)
-                out.write(piece)
-                left -= len(piece)
-        if digest.hexdigest() != file.sha256:
-            partial.unlink()
-            return False
-        os.replace(partial, target)
+        try:
+            with partial.open("wb") as out:
+                while left and (piece := _read(stream, min(left, 1 << 20))):
+                    digest.update(piece)
+                    out.write(piece)
+                    left -= len(piece)
+            if digest.hexdigest() != file.sha256:
+                return False
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
     return True
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    try:
+        return stream.read(size)
+    except OSError as error:  # not of the disk that is written to
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 @contextmanager
 def _zip_errors(archive: Path) -> Generator[None]:
     try:
         yield
-    # What the library raises for damaged and unusual archives: a broken head, a broken stream, a password, a method.
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise WeightsError(f"{archive} is damaged or no archive that can be read: get it anew.") from error
+    # What the library raises for damaged and unusual archives: a broken head, a broken stream, a password, a method, a
+    # place before the file's begin, a date that there is not.
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise _damaged(archive) from error
+    except (ValueError, OverflowError, LookupError, OSError) as error:
+        raise _damaged(archive) from error
+
+
+def _damaged(archive: Path) -> WeightsError:
+    return WeightsError(f"{archive} is damaged or no archive that can be read: get it anew.")

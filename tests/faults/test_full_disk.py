@@ -88,7 +88,7 @@ def test_a_disk_that_fills_up_under_a_render_loses_nothing(
         expected = clip_frames(until(queue, queue.submit(request, "whole"), JobState.done))
         for number in range(min(fault_rounds, 10)):
             job = queue.submit(request, "full")
-            _until_step(queue, job, 5 + 5 * number)
+            until_step(queue, job, 5 + 5 * number)
             filler = fill(disk)
             with pytest.raises(OutputError, match="full"):
                 _submit_many(queue, pictures)
@@ -119,7 +119,7 @@ def _submit_many(queue: JobQueue, pictures: PictureStore) -> None:
         queue.submit(tiny_request(pictures, seed=6, **SETTINGS), "one more")
 
 
-def _until_step(queue: JobQueue, job: Job, step: int) -> None:
+def until_step(queue: JobQueue, job: Job, step: int) -> None:
     version = -1
     while True:
         version = queue.wait(version, 30)

@@ -17,6 +17,7 @@ import numpy as np
 from engine.paths import clips_dir, jobs_file, unfinished_dir
 from studio.job_store import Job, JobState, JobStore
 from tests.faults.conftest import Tally
+from tests.faults.killing import PRELOAD
 from tests.faults.queue_host import host
 from tests.faults.test_killed_renders import frames_of
 from tests.unit.tiny_studio import install_tiny_model
@@ -41,8 +42,8 @@ class _Studio:
         self._assets = assets
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if "forkserver" in methods:  # what takes seconds to import is imported once
-            self._context.set_forkserver_preload(["tests.faults.queue_host"])
+        if "forkserver" in methods:
+            self._context.set_forkserver_preload(PRELOAD)
 
     def live(self, seeds: Sequence[int], kill_at: int | None = None, after_s: float = 0.0) -> _Life:
         """Let a studio live until nothing waits, or until `after_s` behind its change number `kill_at`."""

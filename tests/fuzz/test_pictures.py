@@ -19,6 +19,7 @@ from engine.picture_decoding import MAX_PIXELS, decode_mask, decode_picture
 from engine.pictures import PictureStore
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.harness import Target
+from tests.unit.small_profile import grey_profile, ink_profile, rgb_profile
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F", "LAB", "HSV")
 
@@ -63,6 +64,9 @@ def seeds() -> list[bytes]:
         saved("TIFF", "1", compression="group4"),
         saved("JPEG", progressive=True),
         saved("JPEG", icc_profile=b"x" * 99),
+        saved("JPEG", icc_profile=rgb_profile()),
+        saved("TIFF", "L", icc_profile=grey_profile(1.8)),
+        saved("TIFF", "CMYK", icc_profile=ink_profile((99, 120, 140))),
     ]
     found += [
         saved("PNG", "P", transparency=1),
@@ -183,3 +187,13 @@ def test_pictures(name: str, parse: object, fuzz: Fuzz, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "fsync", lambda _: None)  # nobody pulls the plug here
     assert callable(parse)
     fuzz(Target(name, parse, all_seeds()), made)
+
+
+def decode_with_profile(data: bytes, folder: Path) -> None:
+    for mode in ("RGB", "L", "CMYK"):
+        decode(saved("TIFF", mode, icc_profile=data), folder)
+
+
+def test_colour_profiles(fuzz: Fuzz) -> None:
+    seeds = [rgb_profile(), grey_profile(1.8), ink_profile((99, 120, 140))]
+    fuzz(Target("colour profile", decode_with_profile, seeds), st.binary(max_size=300))

@@ -109,6 +109,22 @@ def test_this_machine_is_looked_at_truly(tmp_path: Path) -> None:
     [
         ({"memory.max": "4000\n", "memory.current": "1000\n"}, (4000, 1000)),
         ({"memory/memory.limit_in_bytes": "5000", "memory/memory.usage_in_bytes": "7"}, (5000, 7)),
+        (
+            {
+                "memory.max": "4000\n",
+                "memory.current": "3900\n",
+                "memory.stat": "anon 900\nfile 3000\nshmem 200\ninactive_file 2500\nactive_file 300\n",
+            },
+            (4000, 1100),
+        ),
+        (
+            {
+                "memory/memory.limit_in_bytes": "5000",
+                "memory/memory.usage_in_bytes": "4000",
+                "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 2000\ntotal_active_file 500\n",
+            },
+            (5000, 1500),
+        ),
         ({"memory.max": "max\n", "memory.current": "1000\n"}, None),
         ({}, None),
     ],

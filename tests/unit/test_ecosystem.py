@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import BitsAndBytesConfig, WanTransformer3DModel
+from diffusers import BitsAndBytesConfig, ContextParallelConfig, ParallelConfig, WanTransformer3DModel
 from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig
 from diffusers.models.attention_dispatch import attention_backend
 from diffusers.quantizers.bitsandbytes import BnB8BitDiffusersQuantizer
@@ -20,6 +20,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
+from engine.errors import MachineError
 from engine.model.pipeline import LumosXPipeline
 from engine.model.transformer import LumosXTransformer3DModel
 from tests.unit.tiny_network import CONFIG, Inputs, tiny_inputs, tiny_transformer
@@ -381,7 +382,17 @@ def test_repeated_blocks_are_captured_in_one_graph() -> None:
 def test_it_is_split_over_devices_between_blocks_only() -> None:
     assert LumosXTransformer3DModel._no_split_modules == [type(tiny_transformer().blocks[0]).__name__]
     assert LumosXTransformer3DModel._repeated_blocks == LumosXTransformer3DModel._no_split_modules
+
+
+@pytest.mark.parametrize("form", [lambda config: config, lambda config: ParallelConfig(context_parallel_config=config)])
+@pytest.mark.parametrize("plan", [None, WanTransformer3DModel._cp_plan])
+def test_one_sequence_over_several_cards_is_refused_with_the_reason(form: Callable[[Any], Any], plan: Any) -> None:
+    model = tiny_transformer()
+    expected = INPUTS.run(model)
+    with pytest.raises(MachineError, match="would see what they must not"):
+        model.enable_parallelism(config=form(ContextParallelConfig(ring_degree=2)), cp_plan=plan)
     assert LumosXTransformer3DModel._cp_plan is None
+    torch.testing.assert_close(INPUTS.run(model), expected, rtol=0, atol=0)
 
 
 def test_configuration_is_wans() -> None:

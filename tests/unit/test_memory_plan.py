@@ -19,6 +19,7 @@ from engine.memory.plan import Budget, Way, Work, all_plans, make_plan, predict,
 from engine.memory.profiles import PROFILES, budget_of, in_words, plan_for, sizes_of
 from engine.memory.sizes import EXACT, PUBLISHED, read_sizes
 from engine.model.transformer import LumosXTransformer3DModel
+from engine.models import compute_dtype
 from engine.weights.original import network_config_from_original, umt5_config_from_original, vae_config_from_original
 from tests.unit.tiny_pipeline import tiny_pipeline
 
@@ -135,3 +136,15 @@ def test_plans_before_there_are_files_have_the_published_sizes() -> None:
     assert sizes_of("lumosx") is PUBLISHED
     assert sizes_of("nano").value_bytes == 4
     assert len(list(all_plans(PUBLISHED, FULL, card=True))) == 72
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
+)
+def test_cards_without_bfloat16_compute_in_float16(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert compute_dtype(torch.device("cuda"), builtin=False) == dtype
+    assert compute_dtype(torch.device("cuda"), builtin=True) == torch.float32
+    assert {compute_dtype(torch.device(kind), builtin=False) for kind in ("cpu", "mps")} == {torch.bfloat16}

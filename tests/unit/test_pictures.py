@@ -20,6 +20,7 @@ from engine.errors import OutputError, PictureError
 from engine.picture_decoding import MAX_FILE_BYTES, decode_picture
 from engine.pictures import PictureStore, cut_out, encode_png, model_picture, picture_id, prepare_reference
 from engine.scene import Reference, Role
+from tests.unit.small_profile import P3, SRGB, grey_profile, ink_profile, rgb_profile
 
 RNG = np.random.default_rng(5)
 RED = (200, 30, 40)
@@ -43,13 +44,14 @@ def saved(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
 def huge_png(width: int, height: int) -> bytes:
     """A valid PNG header that promises more pixels than anybody wants to decode."""
 
+    return png(struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"\0" * 100)
+
+
+def png(header: bytes, rows: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 # -- the store
@@ -227,6 +229,14 @@ def test_sixteen_bit_grey_keeps_its_range() -> None:
         assert (got == got[:, :, :1]).all()
 
 
+@pytest.mark.parametrize(("colours", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_in_every_form_of_png(colours: int, channels: int) -> None:
+    pixel = [40_000] * (channels - 1) + [65_535 if colours & 4 else 40_000]
+    rows = (b"\0" + struct.pack(f">{channels}H", *pixel) * 5) * 3
+    data = png(struct.pack(">IIBBBBB", 5, 3, 16, colours, 0, 0, 0), rows)
+    assert decode_picture(data, "deep.png").tolist() == [[[156] * 3] * 5] * 3
+
+
 def test_float_tiff_and_bilevel_and_cmyk() -> None:
     floats = Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))
     assert decode_picture(saved(floats, "TIFF"), "f.tif")[0, :, 0].tolist() == [0, 128, 255]
@@ -235,6 +245,49 @@ def test_float_tiff_and_bilevel_and_cmyk() -> None:
     pixel = decode_picture(saved(cmyk, "JPEG", quality=100), "c.jpg")[8, 8]
     assert pixel[0] > 240
     assert pixel[1:].max() < 15
+
+
+def in_srgb(rgb: Any, primaries: Any, gamma: float) -> Any:
+    """What lights of these colours and this gamma are in sRGB, by arithmetic of its own."""
+    lights = (rgb / 255.0) ** gamma @ np.array(primaries) @ np.linalg.inv(np.array(SRGB))
+    lights = np.clip(lights, 0.0, 1.0)
+    return np.where(lights <= 0.0031308, lights * 12.92, 1.055 * lights ** (1 / 2.4) - 0.055) * 255.0
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+def test_colours_of_a_wider_screen_become_those_of_every_screen(form: str) -> None:
+    rgb = noise(16, 16)
+    options: dict[str, Any] = {"lossless": True} if form == "WEBP" else {}
+    got = decode_picture(saved(Image.fromarray(rgb), form, icc_profile=rgb_profile(), **options), "wide")
+    expected = in_srgb(rgb, P3, 2.2)
+    assert np.abs(expected - rgb).max() > 20
+    assert np.abs(expected - got).max() < 3
+    plain = saved(Image.fromarray(rgb), form, icc_profile=rgb_profile("sRGB of somebody"), **options)
+    np.testing.assert_array_equal(decode_picture(plain, "plain"), rgb)
+
+
+def test_transparent_and_palette_pictures_have_their_profile_applied_too() -> None:
+    expected = in_srgb(np.array(RED), P3, 2.2)
+    half = Image.new("RGBA", (2, 1), (*RED, 255))
+    half.putpixel((1, 0), (*RED, 0))
+    got = decode_picture(saved(half, "PNG", icc_profile=rgb_profile()), "half.png")
+    assert np.abs(got[0, 0] - expected).max() < 3
+    assert got[0, 1].tolist() == [255, 255, 255]
+    few = Image.new("RGB", (4, 4), RED).quantize(4)
+    assert np.abs(decode_picture(saved(few, "PNG", icc_profile=rgb_profile()), "p.png")[0, 0] - expected).max() < 3
+
+
+def test_grey_and_inks_follow_their_profiles() -> None:
+    grey = saved(Image.new("L", (4, 4), 55), "PNG", icc_profile=grey_profile(1.0))
+    assert np.abs(decode_picture(grey, "g.png").astype(int) - 128).max() < 3  # light of 0.216 is half of sRGB's scale
+    inks = saved(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", icc_profile=ink_profile((255, 128, 128)))
+    assert decode_picture(inks, "c.jpg").min() > 250
+
+
+@pytest.mark.parametrize("profile", [b"x" * 200, rgb_profile()[:300], grey_profile(1.0), ink_profile((0, 128, 128))])
+def test_a_profile_that_is_broken_or_of_something_else_says_nothing(profile: bytes) -> None:
+    rgb = noise()
+    np.testing.assert_array_equal(decode_picture(saved(Image.fromarray(rgb), icc_profile=profile), "x.png"), rgb)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -258,7 +311,7 @@ def test_broken_exif_is_no_reason_to_refuse() -> None:
 
 def test_of_a_moving_picture_the_first_frame_counts() -> None:
     frames = [Image.new("RGB", (4, 4), color) for color in (RED, (0, 0, 255))]
-    for form in ("GIF", "TIFF", "WEBP"):
+    for form in ("GIF", "TIFF", "WEBP", "PNG"):
         options: dict[str, Any] = {"lossless": True} if form == "WEBP" else {}
         data = saved(frames[0], form, save_all=True, append_images=frames[1:], **options)
         assert decode_picture(data, "moving")[0, 0].tolist() == list(RED)

@@ -135,6 +135,20 @@ def test_doctor_writes_a_bundle(tmp_path: Path) -> None:
     assert str(tmp_path) not in "\n".join(found.values())
 
 
+def test_a_log_that_cannot_be_written_is_no_fault(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler, away = _log_to_file(), home.with_name("away")
+    try:
+        home.rename(away)
+        logging.getLogger("studio.test").warning("said while it was gone")
+        away.rename(home)
+        logging.getLogger("studio.test").warning("said when it was back")
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    assert "Traceback" not in capsys.readouterr().err
+    assert "said when it was back" in log_file().read_text()
+
+
 def test_what_the_studio_warns_of_is_in_its_log() -> None:
     handler = _log_to_file()
     try:

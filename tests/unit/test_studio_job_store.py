@@ -295,6 +295,10 @@ def test_a_folder_that_goes_and_comes_back_is_found_again(path: Path, store: Job
     with pytest.raises(OutputError, match="is gone"):
         store.add(request("b"), "x")
     assert not path.parent.exists()
+    path.parent.mkdir()  # somebody else makes the folder anew: no second queue is begun in it
+    with pytest.raises(OutputError, match="is gone"):
+        store.jobs()
+    path.parent.rmdir()
     away.rename(path.parent)
     store.add(request("c"), "x")
     assert words(store) == ["a", "c"]

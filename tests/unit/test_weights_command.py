@@ -155,6 +155,8 @@ def test_download_from_nothing_to_a_model(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert server.breaks > 0
     assert "Licence: Apache-2.0" in done.stdout
+    assert "To fetch: 23.3 GB. Free disk it wants at its fullest: 41" in done.stdout
+    assert done.stdout.index("To fetch") < done.stdout.index("Ready")
     assert "Traceback" not in done.stderr
     assert weights.locate("lumosx").is_dir()
     assert weights.verify("lumosx") > 8

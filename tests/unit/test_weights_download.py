@@ -230,6 +230,17 @@ def test_damaged_data_is_thrown_away(hub: LoopbackHub, tmp_path: Path) -> None:
     assert not (tmp_path / "got" / name).exists()
 
 
+def test_a_file_that_does_not_end_is_given_up_at_its_size(hub: LoopbackHub, tmp_path: Path) -> None:
+    name = "LumosX_models/all/__0_0.distcp"
+    hub.damage = bytes(50_000_000)
+    hub.content = {name: CONTENT[name], "vae.pth": b"", "config.json": b""}
+    steps: list[int] = []
+    with pytest.raises(WeightsError, match="arrived damaged and was thrown away"):
+        _fetch(hub, tmp_path / "got", on_progress=lambda progress: steps.append(progress.step))
+    assert len(CONTENT[name]) < max(steps) < 2_000_000
+    assert not list((tmp_path / "got").rglob("*.part"))
+
+
 def test_small_files_are_verified_too(hub: LoopbackHub, tmp_path: Path) -> None:
     folder = tmp_path / "got"
     folder.mkdir()
@@ -331,6 +342,31 @@ def test_answers_of_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
     )
     with pytest.raises(WeightsError, match="The hub answered 404 for someone/else"):
         download(other, tmp_path / "got", HuggingFaceHub(hub.address))
+
+
+def test_a_mirror_that_knows_no_digests_is_believed_the_sizes(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = _listing
+
+    def plain(repository: str, content: dict[str, bytes]) -> dict[str, Any]:
+        full = known(repository, content)
+        return {**full, "siblings": [{key: one[key] for key in ("rfilename", "size")} for one in full["siblings"]]}
+
+    monkeypatch.setattr("tests.unit.test_weights_download._listing", plain)
+    _fetch(hub, tmp_path / "got")
+    assert _is_whole(tmp_path / "got")
+
+
+def test_a_page_that_answers_in_place_of_the_hub_is_told(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def login(self: _Handler) -> None:
+        self._answer(200, b"<!doctype html><title>Log in</title>", {"Content-Type": "text/html"})
+
+    monkeypatch.setattr(_Handler, "do_GET", login)
+    with pytest.raises(WeightsError, match="is no answer of the hub: if your network asks for a login"):
+        _fetch(hub, tmp_path / "got")
 
 
 def test_names_that_would_leave_the_folder_are_ignored(hub: LoopbackHub, tmp_path: Path) -> None:

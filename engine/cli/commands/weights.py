@@ -101,6 +101,8 @@ def _download(args: argparse.Namespace) -> None:
         raise InputError(f"{wanted.title} comes with the program: there is nothing to download.")
     print(f"{wanted.title} from {source_of(wanted)}")
     print(f"Licence: {_licence(wanted)}")
+    if args.source is None and status(wanted.name).problem:
+        print(_needs(wanted))
     refuse_unaccepted(wanted, accepted=args.accept_licence)
     with _Display() as display:
         done = install(wanted.name, args.source, display.show, accepted=args.accept_licence)
@@ -109,6 +111,18 @@ def _download(args: argparse.Namespace) -> None:
     print(f"Ready: {done.folder} ({readable_size(done.size_bytes)})")
     if done.leftover is not None:
         print(f"{done.leftover} is no longer needed; delete that folder if you want its space back.")
+
+
+def _needs(wanted: CatalogueEntry) -> str:
+    """What fetching these weights will take, before anything is begun."""
+    from engine.weights.install import needs
+
+    found = needs(wanted.name)
+    here = f" ({readable_size(found.arrived_bytes)} of it are here already)" if found.arrived_bytes else ""
+    return (
+        f"To fetch: {readable_size(found.download_bytes)}{here}. Free disk it wants at its fullest: "
+        f"{readable_size(found.disk_bytes)}"
+    )
 
 
 def _repair(args: argparse.Namespace) -> None:
