@@ -49,7 +49,7 @@ def decode_picture(data: bytes, name: str) -> RgbArray:
     """The first frame of a picture file as HWC uint8 RGB. `name` is the file name that `PictureError` sentences use."""
     image = _open(data, name)
     try:
-        with _silence():
+        with silenced():
             image.load()
             return np.ascontiguousarray(_upright(_to_rgb(image), _orientation(image)))
     # Decoders raise a dozen kinds of errors on damaged data, none of them documented; all mean the same to the user.
@@ -63,7 +63,7 @@ def decode_mask(data: bytes, name: str) -> MaskArray:
     """A mask file as HW uint8: its grey values, 255 = keep. Raises `PictureError`."""
     image = _open(data, name)
     try:
-        with _silence():
+        with silenced():
             image.load()
             return np.array(image.convert("L"), dtype=np.uint8)
     except Exception as error:  # as above
@@ -82,7 +82,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     if len(data) > MAX_FILE_BYTES:
         raise too_many_bytes(name)
     try:
-        with _silence():
+        with silenced():
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise PictureError(_too_many_pixels(name)) from error
@@ -98,7 +98,7 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 @contextmanager
-def _silence() -> Generator[None]:
+def silenced() -> Generator[None]:
     """PIL's warnings about a stranger's file are kept off the screen: either the picture is used, or we say why not.
 
     Ours is the stricter limit of pixels, too.

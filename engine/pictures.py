@@ -26,6 +26,7 @@ from engine.picture_decoding import (
     RgbArray,
     decode_mask,
     decode_picture,
+    silenced,
     too_many_bytes,
 )
 from engine.scene import Reference, Role
@@ -117,7 +118,7 @@ class PictureStore:
         except OSError as error:
             raise PictureError(f"The stored picture “{path}” cannot be read; check its permissions.") from error
         try:
-            with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            with silenced(), Image.open(io.BytesIO(data), formats=("PNG",)) as image:
                 pixels = np.array(image) if image.mode == mode else None
         # A damaged file of ours: whatever the decoder says, the cure is the same.
         except Exception as error:

@@ -95,7 +95,7 @@ class Tour:
 
     def cutting(self, page: Page) -> None:
         """A garment cut out by one click in its middle."""
-        page.get_by_role("button", name="Cut out: blue jacket").click()
+        page.get_by_role("button", name="Cut out blue jacket").click()
         dialog = page.get_by_role("dialog", name="Cut out: blue jacket")
         expect(dialog).to_have_attribute("data-ready", "built-in")
         area = dialog.locator("canvas").first.bounding_box()

@@ -163,6 +163,16 @@ def test_files_that_are_no_pictures_are_refused_by_name(store: PictureStore, tmp
         store.add_file(tmp_path / "folder.png")
 
 
+def test_what_the_decoder_thinks_of_a_stored_file_stays_inside(store: PictureStore) -> None:
+    """Warnings are errors here, and one of them would be taken for damage."""
+    pixels = np.full((4, 5, 3), 9, dtype=np.uint8)
+    picture = store.add_array(pixels)
+    whole = store.path(picture).read_bytes()
+    animated = struct.pack(">I", 8) + b"acTL" + bytes(8) + struct.pack(">I", zlib.crc32(b"acTL" + bytes(8)))
+    store.path(picture).write_bytes(whole[:33] + animated + whole[33:])  # it says it has no frames
+    np.testing.assert_array_equal(store.load(picture), pixels)
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_truncated_pictures_are_refused_at_every_length(form: str) -> None:
     data = saved(Image.fromarray(noise(40, 50)), form)

@@ -278,7 +278,7 @@ def test_a_damaged_file_is_told_once_and_the_render_goes_on_coarsely(
     assert "stays coarse" in notice.text
     assert "is damaged: press Repair" in notice.text
     with speaking("zh"):
-        assert "已损坏：请在页面的“模型”中按“修复”" in heard(notice.text)
+        assert "已损坏：请在页面的“模型”中点“修复”" in heard(notice.text)
     assert set(looks_of(events)) == {(8, 4)}
     assert isinstance(events[-1], Finished)
 
