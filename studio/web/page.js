@@ -167,7 +167,10 @@ async function begin() {
         if (answer.preview) preview = answer.preview.key;
         version = answer.version;
         swaps.look(answer.jobs);
-        if (!answer.busy) forecast(); // a render that ended has shown how quick this machine is
+        if (!answer.busy) {
+          forecast(); // a render that ended has shown how quick this machine is
+          cost.renew();
+        }
       }
       clips.look(answer.clips_version);
       if (answer.busy) pause = 60;
