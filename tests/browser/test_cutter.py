@@ -308,6 +308,39 @@ def test_a_soft_edge_and_what_the_model_gets(page: Page, server: Server, tmp_pat
     assert mask[220, 297] == 0
 
 
+def test_boxed_cut_out_dragged_to_a_subject_undone_and_redone(page: Page, server: Server, tmp_path: Path) -> None:
+    size, area = (900, 450), (300, 150, 600, 350)
+    dialog = open_picture(page, tmp_path / "all-hands", size, area)
+    x, y = seen(page)
+    scale = page.locator("dialog canvas").evaluate(
+        "node => Math.min((node.clientWidth - 24) / 900, (node.clientHeight - 24) / 450)"
+    )
+    page.mouse.move(x - 170 * scale, y - 120 * scale)
+    page.mouse.down()
+    page.mouse.move(x + 170 * scale, y + 120 * scale, steps=6)
+    page.mouse.up()
+    shown(dialog, 1)
+    assert_is(finish(page, server), size, area)
+    coat = page.locator(".reference", has=page.get_by_role("button", name="Picture of red coat"))
+    first, second = (page.get_by_role("region", name=f"Subject {number}") for number in (1, 2))
+    cut = coat.locator("img").get_attribute("src")
+    assert cut is not None
+    coat.drag_to(second.get_by_role("button", name="Picture of woman"))
+    expect(second.locator(".reference")).to_have_count(3)
+    expect(first.locator(".reference")).to_have_count(1)
+    undo, redo = (page.get_by_role("region", name="Cast").get_by_role("button", name=name) for name in ("Undo", "Redo"))
+    undo.click()
+    expect(first.locator(".reference")).to_have_count(2)
+    expect(coat.locator("img")).to_have_attribute("src", cut)
+    undo.click()
+    expect(coat.locator("img")).not_to_have_attribute("src", re.compile("mask="))
+    redo.click()
+    redo.click()
+    expect(second.get_by_role("button", name="Picture of red coat")).to_be_visible()
+    expect(coat.locator("img")).to_have_attribute("src", cut)
+    assert_is(mask_of_scene(page, server), size, area)
+
+
 def test_the_process_that_cuts_may_die(page: Page, server: Server, tmp_path: Path) -> None:
     area = (300, 100, 600, 350)
     dialog = open_picture(page, tmp_path / "it-dies", (900, 450), area)
