@@ -60,6 +60,7 @@ function figurePart(board, id) {
       button,
       [
         reference.kind === "face" && { title: say("figure_face_box"), run: () => board.frame(id) },
+        { title: say("figure_cut_more"), run: () => board.cutMore(id) },
         { title: say("figure_replace"), run: () => board.choose((files) => board.replacePicture(reference, files)) },
         movable() && {
           title: say("figure_belongs"),

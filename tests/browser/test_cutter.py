@@ -308,6 +308,56 @@ def test_a_soft_edge_and_what_the_model_gets(page: Page, server: Server, tmp_pat
     assert mask[220, 297] == 0
 
 
+def test_what_it_is_and_whose_it_is_are_said_beside_the_picture(page: Page, server: Server, tmp_path: Path) -> None:
+    left, right = (100, 100, 300, 300), (500, 100, 700, 300)
+    dialog = open_picture(page, tmp_path / "whose", (900, 450), left, right)
+    page.mouse.click(*seen(page))
+    shown(dialog, 1)
+    what, whose = dialog.get_by_label("What is it?"), dialog.get_by_label("Belongs to")
+    expect(what).to_have_value("red coat")
+    what.fill("scarlet coat")
+    what.press("Control+z")  # the field's own undo: the gestures stay
+    expect(what).to_have_value("red coat")
+    expect(dialog).to_have_attribute("data-steps", "1")
+    what.fill("scarlet coat")
+    whose.select_option(label="Subject 2: woman")
+    dialog.get_by_role("button", name="Done").click()
+    expect(dialog).to_be_hidden()
+    woman = page.get_by_role("region", name="Subject 2")
+    expect(woman.locator("textarea.label").last).to_have_value("scarlet coat")
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(re.compile("scarlet coat"))
+    cast = page.get_by_role("region", name="Cast")
+    cast.get_by_role("button", name="Undo").click()  # one step
+    expect(page.get_by_role("region", name="Subject 1").locator("textarea.label").last).to_have_value("red coat")
+    cast.get_by_role("button", name="Redo").click()
+    expect(woman.locator("textarea.label")).to_have_count(3)
+    for number in range(2):  # more things of the same photograph: each begins with no gestures
+        page.get_by_role("button", name="Options of scarlet coat").click()
+        page.get_by_role("menuitem", name="Cut something else out of it").click()
+        more = page.get_by_role("dialog", name="Cut out: something else")
+        expect(more).to_have_attribute("data-ready", "built-in")
+        expect(more).to_have_attribute("data-steps", "0")
+        expect(more.get_by_label("Belongs to")).to_have_value(re.compile("."))
+        if number:
+            more.get_by_label("Belongs to").select_option("objects")
+        page.mouse.click(*seen(page, COLOURS[1]))
+        shown(more, 1)
+        more.get_by_label("What is it?").fill(("blue bag", "kite")[number])
+        page.keyboard.press("Enter")
+        expect(more).to_be_hidden()
+    assert [one.input_value() for one in woman.locator("textarea.label").all()][1:] == [
+        "green dress",
+        "scarlet coat",
+        "blue bag",
+    ]
+    expect(page.get_by_role("region", name="Object 2").get_by_role("textbox")).to_have_value("kite")
+    bag = woman.get_by_role("img", name="Attribute: blue bag").get_attribute("src")
+    assert bag is not None
+    (mask,) = parse_qs(urlsplit(bag).query)["mask"]
+    with Image.open(server.home / "pictures" / mask[:2] / f"{mask}.png") as image:
+        assert_is(np.asarray(image), (900, 450), right)
+
+
 def test_boxed_cut_out_dragged_to_a_subject_undone_and_redone(page: Page, server: Server, tmp_path: Path) -> None:
     size, area = (900, 450), (300, 150, 600, 350)
     dialog = open_picture(page, tmp_path / "all-hands", size, area)
