@@ -215,8 +215,8 @@ def _cut(visit: Visit) -> Figures:
     page.wait_for_function("count => performance.getEntriesByName('lumosx-cut-answer').length > count", arg=_CLICKS)
     dialog.get_by_label("Cutter").select_option(TIMED.name)
     page.locator(f"dialog.cutter[data-ready='{TIMED.name}']").wait_for()
-    before: int = page.evaluate("performance.getEntriesByName('lumosx-cut-answer').length")
-    _click_around(page, before)
+    earlier: int = page.evaluate("performance.getEntriesByName('lumosx-cut-answer').length")
+    _click_around(page, earlier)
     took: dict[str, list[float]] = page.evaluate(
         "Object.fromEntries(['lumosx-cut-ready', 'lumosx-cut-answer'].map((name) => "
         "[name, performance.getEntriesByName(name).map((entry) => entry.duration / 1000)]))"
@@ -226,7 +226,7 @@ def _cut(visit: Visit) -> Figures:
     return {
         "large_picture_ready_s": took["lumosx-cut-ready"],
         "click_to_mask_s": answers[:_CLICKS],
-        "click_to_timed_mask_s": answers[before:],
+        "click_to_timed_mask_s": answers[earlier:],
     }
 
 
