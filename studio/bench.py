@@ -69,7 +69,7 @@ def measure(
     *,
     repeats: int = 5,
     num_clips: int = NUM_CLIPS,
-    module: str = "studio.app",
+    module: str = "studio.bench_server",
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Take all measurements `repeats` times, on servers of `python -m module`; about half a minute each.

@@ -112,6 +112,28 @@ def _frame(scene: Scene, fields: Fields) -> Scene:
     return cast_edits.set_picture(scene, fields.text("reference"), one.image, one.mask)
 
 
+def _cut_out(scene: Scene, fields: Fields) -> Scene:
+    """A cut-out of a reference's picture, with the label and the owner chosen beside it: one edit, one step of undo."""
+    reference, one = fields.text("reference"), fields.one_picture()
+    label, owner = fields.text_or_none("label"), fields.text_or_none("owner")
+    scene = cast_edits.set_picture(scene, reference, one.image, one.mask)
+    if label is not None:
+        scene = cast_edits.rename(scene, reference, label)
+    return scene if owner is None else cast_edits.move(scene, reference, owner)
+
+
+def _add_cut_out(scene: Scene, fields: Fields) -> Scene:
+    """One more thing, cut out of a picture that may be in the scene already, of a person or ("objects") of nobody."""
+    owner, picked = fields.text("owner"), [fields.one_picture()]
+    known = {one.id for one in scene.references()}
+    if owner == "objects":
+        scene = cast_edits.add_objects(scene, picked)
+    else:
+        scene = cast_edits.add_attributes(scene, owner, picked)
+    (new,) = (one.id for one in scene.references() if one.id not in known)
+    return cast_edits.rename(scene, new, fields.text("label"))
+
+
 _EDITS: dict[str, Callable[[Scene, Fields], Scene]] = {
     "words": lambda scene, _: scene,
     "add_people": lambda scene, fields: cast_edits.add_people(scene, fields.picked()),
@@ -120,6 +142,8 @@ _EDITS: dict[str, Callable[[Scene, Fields], Scene]] = {
     "set_background": lambda scene, fields: cast_edits.set_background(scene, fields.one_picture()),
     "set_face": lambda scene, fields: cast_edits.set_face(scene, fields.text("subject"), fields.one_picture()),
     "set_picture": _frame,
+    "cut_out": _cut_out,
+    "add_cut_out": _add_cut_out,
     "rename": lambda scene, fields: cast_edits.rename(scene, fields.text("reference"), fields.text("label")),
     "remove": lambda scene, fields: cast_edits.remove(scene, fields.text("target")),
     "duplicate": lambda scene, fields: cast_edits.duplicate(scene, fields.text("subject")),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from studio.clip_notes import MAX_TITLE_CHARS, ClipNotes
 from studio.clip_shelf import ClipEntry, ClipShelf
 from studio.formats import FORMATS, save_as
 from studio.gallery_view import download_name, dressed, gallery_view, swap_choice, title_of
+from studio.job_files import file_words
 from studio.languages import say
 from studio.put_aside import PutAside
 from studio.visitor_queue import RenderQueue
@@ -172,7 +172,7 @@ class GalleryDesk:
             settings=source.settings,
             allow_unbound=entry.request.allow_unbound,
         )
-        return {"job": self._queue.submit(request, f"{title_of(entry)}, clothes exchanged").id}
+        return {"job": self._queue.submit(request, say("swap_title", title=title_of(entry))).id}
 
     # -- work that takes a while ---------------------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class GalleryDesk:
         folder = self._clips_dir()
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-").removesuffix("-edited")[:40] or "clip"
+        words = file_words(title).removesuffix("-edited")
         stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{words}-edited-seed{seed}"
         for number in range(1, 1000):
             path = folder / f"{stem}{'' if number == 1 else f'-{number}'}.mp4"

@@ -15,13 +15,25 @@ from engine.paths import data_home, unfinished_dir
 from engine.request import Clip
 from studio.job_store import Job, JobState
 
+_MOST_LETTERS = 48
+"""Of which each takes four bytes at most, where a file's name may have 255."""
+
+
+def file_words(title: str) -> str:
+    """Return a title as part of a file's name: letters and digits of every script, whole words, of at most 48 letters;
+    "clip" where that leaves nothing."""
+    words = re.sub(r"[\W_]+", "-", title.lower()).strip("-")
+    if len(words) > _MOST_LETTERS:
+        whole, dash, _ = words[: _MOST_LETTERS + 1].rpartition("-")
+        words = whole if dash else words[:_MOST_LETTERS]
+    return words or "clip"
+
 
 def name_for(job: Job, folder: Path, taken: frozenset[str]) -> Path:
     """Return a new clip's file in `folder`, which is made: neither there nor among `taken`. Raises `OutputError`."""
     with writing(folder):
         make_folder(folder)
-    words = re.sub(r"[^a-z0-9]+", "-", job.title.lower()).strip("-")[:40] or "clip"
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{words}-seed{job.request.settings.seed}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{file_words(job.title)}-seed{job.request.settings.seed}"
     path = folder / f"{stem}.mp4"
     number = 2
     while path.exists() or str(path) in taken:

@@ -98,7 +98,7 @@ class Room:
                 **self._finding.answers,
                 **models.answers,
                 **Notices(home().notices).answers,
-                "cost": cost_answer,
+                "cost": partial(cost_answer, lent=backend.lent),
                 "forecast": partial(answer_forecast, lent=backend.lent),
             },
         )

@@ -1,6 +1,6 @@
 // The cast board: a dashed box per subject, boxes for objects and the background, as in the figure of the paper.
 
-function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePerson, deletePerson, upload, openMenu, undo, redo, saveAll, shareAll, startEmpty, foot, consent }) {
+function castPart({ edit, typing, markWords, frame, cutOut, cutMore, savePerson, sharePerson, deletePerson, upload, openMenu, undo, redo, saveAll, shareAll, startEmpty, foot, consent }) {
   const boxes = new Map(); // owner id → box
   const figures = new Map(); // reference id → figure
   let view = null;
@@ -12,6 +12,7 @@ function castPart({ edit, typing, markWords, frame, cutOut, savePerson, sharePer
     markWords,
     frame,
     cutOut,
+    cutMore,
     openMenu,
     subjects: () => view.owners.filter((one) => one.kind === "subject"),
     movable: () =>

@@ -22,5 +22,9 @@ function costPart(ask) {
       clearTimeout(timer);
       timer = setTimeout(() => look(message, key), COST_PAUSE_MS);
     },
+    // a render that ended has shown how quick this machine is
+    renew() {
+      if (asked) look(JSON.parse(asked), asked);
+    },
   };
 }

@@ -1,8 +1,9 @@
 // The cutter: a dialog in which a thing is cut out of a picture by clicks, boxes and a brush.
 //
-// openCutter({ask, picture, mask, name, role, fields, onDone}): `picture` and `mask` (or null) are ids of the store, `role`
+// openCutter({ask, picture, mask, name, role, fields, anew, onDone}): `picture` and `mask` (or null) are ids of the store, `role`
 // is face, attribute, object or background, `fields` are nodes of the caller's (label, belongs to …) shown beside the
-// picture. onDone({image, mask}) may return a sentence, or the promise of one, if it cannot take the cut-out.
+// picture. onDone({image, mask}) may return a sentence, or the promise of one, if it cannot take the cut-out. `anew`: another
+// thing of the same picture, which begins with no gestures.
 // Closing loses nothing: opened again, the cutter goes on from the gestures made so far, also after a reload.
 
 const CUTS_KEY = "lumosx-cuts";
@@ -11,8 +12,10 @@ const cutPage = Math.random().toString(36).slice(2);
 const cutHistories = new Map(); // "picture|mask" → {base, states, at}
 let cutNumber = 0;
 
-function cutHistory(picture, mask) {
-  const key = `${picture}|${mask || ""}`;
+const cutKey = (picture, mask, anew) => `${picture}|${anew ? "more" : mask || ""}`;
+
+function cutHistory(picture, mask, anew) {
+  const key = cutKey(picture, mask, anew);
   if (!cutHistories.has(key)) {
     let saved = null;
     try {
@@ -52,9 +55,9 @@ function cutToolWords(tool) {
   }[tool];
 }
 
-function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
+function openCutter({ ask, picture, mask, name, role, fields, anew: more, onDone }) {
   const began = performance.now();
-  const history = cutHistory(picture, mask);
+  const history = cutHistory(picture, mask, more);
   const before = document.activeElement;
   let cutter = null; // the name of the one at work
   let known = [];
@@ -113,9 +116,9 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
       hint,
       h("div", { class: "result" }, shown, nothing),
       h("p", { class: "quiet small" }, say("cut_as_model")),
+      fields,
       h("div", { class: "field" }, h("label", { htmlFor: feather.id }, say("cut_soft")), feather),
       h("label", { class: "check" }, holes, say("cut_holes")),
-      fields,
       h("div", { class: "field", hidden: true }, which),
       install,
       h("p", { class: "quiet small keys" }, say("cut_keys")),
@@ -288,6 +291,7 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
       cutHistories.set(`${picture}|${answer.mask}`, { ...history, states: [...history.states] });
       keepCuts();
       wrong = await onDone({ image: picture, mask: answer.mask });
+      if (!wrong && more) cutHistories.delete(cutKey(picture, mask, more)); // the next thing begins with nothing
     }
     sentence(fault, wrong);
     done.disabled = false;
@@ -307,7 +311,9 @@ function openCutter({ ask, picture, mask, name, role, fields, onDone }) {
     event.stopPropagation(); // the page behind has keys of its own
     const typing = event.target.matches("textarea, select, input:not([type=range], [type=checkbox])");
     const key = event.key.toLowerCase();
-    if ((event.ctrlKey || event.metaKey) && (key === "z" || key === "y")) travel(key === "y" || event.shiftKey ? 1 : -1);
+    const undoing = (event.ctrlKey || event.metaKey) && (key === "z" || key === "y");
+    if (undoing && typing) return; // a field has an undo of its own
+    if (undoing) travel(key === "y" || event.shiftKey ? 1 : -1);
     else if (event.key === "Enter" && !event.target.matches("button, summary, textarea, select")) finish();
     else if (event.key === "Alt") event.preventDefault(); // some browsers would open their menu
     else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -40,6 +40,18 @@ function figurePart(board, id) {
 
   const movable = () => reference.kind === "attribute" || reference.kind === "object";
 
+  // Places in the row of what a person wears, or of the things: the order is the model's, too.
+  function rowMoves() {
+    const row = movable() ? board.movable().filter((one) => one.kind === reference.kind && (one.kind === "object" || one.owner === owner.id)) : [];
+    const place = row.findIndex((one) => one.id === id);
+    const move = (next) =>
+      board.edit({ kind: "move", reference: id, owner: reference.kind === "object" ? "objects" : owner.id, before: next ? next.id : null }).then(() => board.focusOn(id));
+    return [
+      row.length > 1 && { title: say("cast_forward"), disabled: place === 0, run: () => move(row[place - 1]) },
+      row.length > 1 && { title: say("cast_backward"), disabled: place === row.length - 1, run: () => move(row[place + 2]) },
+    ];
+  }
+
   function openOptions(button) {
     const subjects = board.subjects();
     const places = subjects.map((one) => ({ value: one.id, title: one.name ? say("named", { what: one.title, name: one.name }) : one.title, disabled: one.id === owner.id }));
@@ -48,6 +60,7 @@ function figurePart(board, id) {
       button,
       [
         reference.kind === "face" && { title: say("figure_face_box"), run: () => board.frame(id) },
+        { title: say("figure_cut_more"), run: () => board.cutMore(id) },
         { title: say("figure_replace"), run: () => board.choose((files) => board.replacePicture(reference, files)) },
         movable() && {
           title: say("figure_belongs"),
@@ -61,6 +74,7 @@ function figurePart(board, id) {
             options: others.map((one) => ({ value: one.id, title: say("figure_of_owner", { name: one.label || say("unnamed"), owner: one.ownerTitle }) })),
             run: (other) => board.edit({ kind: "swap", first: id, second: other }).then(() => board.focusOn(id)),
           },
+        ...rowMoves(),
         reference.label && { title: say("figure_insert"), run: () => board.edit({ kind: "insert", reference: id }) },
         { title: say("remove"), danger: true, run: () => board.edit({ kind: "remove", target: id }) },
       ].filter(Boolean),

@@ -107,17 +107,19 @@ async function begin() {
     run.render.focus();
   }
 
+  let asking = false; // not "disabled": a button that is loses the focus of whoever pressed it by key
+
   async function render() {
-    if (run.render.disabled) return;
-    run.render.disabled = true;
+    if (asking) return;
+    asking = true;
     const draft = await scene.draft();
     if (!draft) {
-      run.render.disabled = false;
+      asking = false;
       run.fail(say("page_no_scene"));
       return;
     }
     const answer = await ask({ do: "render", ...draft, settings: settings.read(), count: settings.count(), replaces: run.replaces() });
-    run.render.disabled = false;
+    asking = false;
     const placed = settings.say(answer.field, answer.error);
     renderFault = Boolean(answer.error && !placed);
     run.fail(renderFault ? answer.error : "");
@@ -165,7 +167,10 @@ async function begin() {
         if (answer.preview) preview = answer.preview.key;
         version = answer.version;
         swaps.look(answer.jobs);
-        if (!answer.busy) forecast(); // a render that ended has shown how quick this machine is
+        if (!answer.busy) {
+          forecast(); // a render that ended has shown how quick this machine is
+          cost.renew();
+        }
       }
       clips.look(answer.clips_version);
       if (answer.busy) pause = 60;
@@ -176,7 +181,7 @@ async function begin() {
   root.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      render();
+      if (!event.repeat) render();
     }
   });
 

@@ -8,7 +8,7 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
   const bar = h("div", { class: "bar", role: "progressbar", "aria-label": say("work_progress"), "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, fillBar);
   const spoken = h("p", { class: "visually-hidden", "aria-live": "polite" });
   const fault = h("p", { class: "notice fault", role: "alert", hidden: true });
-  const render = h("button", { type: "button", class: "main", onclick: onRender }, say("run_render"));
+  const render = h("button", { type: "button", class: "main", onclick: renderOnce, onkeydown: keyHeld }, say("run_render"));
   const cancel = h("button", { type: "button", hidden: true, onclick: cancelRunning }, say("cancel"));
   const queue = queuePart(ask, openJob, nameRender, onReport);
   const notice = h("p", { class: "quiet", role: "status", hidden: true });
@@ -21,6 +21,15 @@ function runPart(ask, settings, clipFacts, saveRow, onRender, openJob, onReport)
   let ownFault = ""; // of this page's last click
   let takeDraft = null;
   let jobFault = ""; // of the last render
+
+  // A double click, or a key that is held, is one wish and not two.
+  function renderOnce(event) {
+    if (event.detail < 2) onRender();
+  }
+
+  function keyHeld(event) {
+    if (event.repeat) event.preventDefault();
+  }
 
   async function cancelRunning() {
     if (!running) return;

@@ -19,6 +19,7 @@ function scenePart(ask, changed, root, settings, foot) {
     markWords: (reference) => prompt.mark(reference),
     frame,
     cutOut,
+    cutMore,
     upload,
     openMenu,
     undo: document_.undo,
@@ -136,18 +137,56 @@ function scenePart(ask, changed, root, settings, foot) {
     }
   }
 
-  // Opens the cutter on the whole picture of a reference; what is cut out becomes its mask.
+  // What stands beside a picture that is cut: what the thing is, and, where it may be anybody's, whose.
+  function cutFields(label, owner) {
+    const words = field(say("figure_what"), h("input", { type: "text", maxLength: 200, autocomplete: "off", value: label }));
+    const places = people().map((one) => ({ value: one.id, title: one.name ? say("named", { what: one.title, name: one.name }) : one.title }));
+    const options = [...places, { value: "objects", title: say("figure_object") }].map((one) => h("option", { value: one.value }, one.title));
+    const whose = owner && field(say("figure_belongs"), h("select", {}, options));
+    if (whose) whose.control.value = owner;
+    return { nodes: [words.node, whose && whose.node], label: () => words.control.value, owner: () => (whose ? whose.control.value : null) };
+  }
+
+  const ownerOf = (id) => {
+    const subject = document_.scene.subjects.find((one) => [one.face, ...one.attributes].some((item) => item && item.id === id));
+    return subject ? subject.id : "objects";
+  };
+
+  // Opens the cutter on the whole picture of a reference; what is cut out becomes its mask, its label and owner what was chosen.
   function cutOut(id) {
     const { image, mask, label, role } = referenceOf(id);
+    const owner = ["attribute", "object"].includes(role) ? ownerOf(id) : null;
+    const fields = cutFields(label, owner);
     openCutter({
       ask,
       picture: image,
       mask,
       name: label,
       role,
+      fields: fields.nodes,
       async onDone(cut) {
         if (!referenceOf(id)) return say("scene_picture_gone");
-        const answer = await document_.edit({ kind: "set_picture", reference: id, pictures: [{ picture: image, mask: cut.mask }] });
+        const moved = fields.owner() === owner ? null : fields.owner();
+        const answer = await document_.edit({ kind: "cut_out", reference: id, pictures: [{ picture: image, mask: cut.mask }], label: fields.label(), owner: moved });
+        return answer.error;
+      },
+    });
+  }
+
+  // One more thing out of the same picture, such as what the person in a photograph wears.
+  function cutMore(id) {
+    const { image } = referenceOf(id);
+    const fields = cutFields("", ownerOf(id));
+    openCutter({
+      ask,
+      picture: image,
+      mask: null,
+      name: say("cut_more_name"),
+      role: "attribute",
+      fields: fields.nodes,
+      anew: true,
+      async onDone(cut) {
+        const answer = await document_.edit({ kind: "add_cut_out", pictures: [{ picture: image, mask: cut.mask }], label: fields.label(), owner: fields.owner() });
         return answer.error;
       },
     });

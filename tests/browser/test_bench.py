@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from studio.bench import measure
+from studio.bench_cutter import DECODE_S
 from studio.bench_measurements import MEASUREMENTS
 
 
 def test_everything_is_measured_once() -> None:
     said: list[str] = []
-    report = measure(repeats=1, num_clips=14, module="tests.browser.tiny_engine", say=said.append)
+    report = measure(repeats=1, num_clips=14, module="tests.browser.timed_engine", say=said.append)
     names = {figure.name for one in MEASUREMENTS for figure in one.figures}
     assert set(report.seconds) == names
     assert all(report.seconds[name] for name in names)
@@ -19,6 +20,8 @@ def test_everything_is_measured_once() -> None:
     assert len(frames) == len(answers) == len(" They move slowly.")
     assert all(frame <= answer for frame, answer in zip(frames, answers, strict=True))
     assert report.seconds["gallery_search_s"][0] <= report.seconds["gallery_shown_s"][0]
+    assert len(report.seconds["click_to_mask_s"]) == len(report.seconds["click_to_timed_mask_s"]) == 5
+    assert min(report.seconds["click_to_timed_mask_s"]) > DECODE_S
     assert report.torch_before_render in (False, None)
     assert report.chromium.split(".")[0].isdigit()
     assert said == ["Writing 14 clips.", "Round 1 of 1."]

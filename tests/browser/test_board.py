@@ -193,7 +193,7 @@ def test_typing_survives_uploads_and_a_new_order(page: Page, tmp_path: Path) -> 
     label.fill("emerald gow")
     # another hand moves the people while this one types
     page.evaluate("document.querySelectorAll('.kind-subject .box-head .icon')[1].click()")
-    page.locator(".menu").get_by_role("menuitem", name="Move to the front").dispatch_event("click")
+    page.locator(".menu").get_by_role("menuitem", name="Move one place forward").dispatch_event("click")
     expect(subject(page, 1).get_by_label("Label of the face")).to_have_value("woman")
     moved = subject(page, 1).get_by_label("Label of the attribute")
     expect(moved).to_have_value("emerald gow")
@@ -205,7 +205,7 @@ def test_typing_survives_uploads_and_a_new_order(page: Page, tmp_path: Path) -> 
 
 
 def test_people_change_places_and_are_copied_and_removed(page: Page) -> None:
-    choose(page, "Options of Subject 2", "Move to the front")
+    choose(page, "Options of Subject 2", "Move one place forward")
     expect(subject(page, 1).get_by_label("Label of the face")).to_have_value("woman")
     choose(page, "Options of Subject 1", "Duplicate")
     expect(page.locator(".kind-subject")).to_have_count(3)
@@ -221,6 +221,28 @@ def test_people_change_places_and_are_copied_and_removed(page: Page) -> None:
     choose(page, "Options of Subject 4", "Remove")
     choose(page, "Options of Subject 3", "Remove")
     expect(page.get_by_text("trained with up to 3 people")).to_be_hidden()
+
+
+def test_clothes_and_things_change_places_with_the_keyboard(page: Page, tmp_path: Path) -> None:
+    drop(page, [photograph(tmp_path / "hat.png"), photograph(tmp_path / "scarf.png")], ".kind-subject")
+    expect(subject(page, 1).locator("textarea.label")).to_have_count(4)
+    for name, item, wanted in (
+        ("scarf", "Move one place forward", ["man", "red coat", "scarf", "hat"]),
+        ("red coat", "Move one place back", ["man", "scarf", "red coat", "hat"]),
+        ("red coat", "Move one place back", ["man", "scarf", "hat", "red coat"]),
+    ):
+        page.get_by_role("button", name=f"Options of {name}").press("Enter")
+        page.get_by_role("menuitem", name=item).press("Enter")
+        for place, label in enumerate(wanted):
+            expect(subject(page, 1).locator("textarea.label").nth(place)).to_have_value(label)
+        expect(page.get_by_role("button", name=f"Options of {name}")).to_be_focused()
+    page.get_by_role("button", name="Options of red coat").press("Enter")
+    expect(page.get_by_role("menuitem", name="Move one place back")).to_be_disabled()
+    page.keyboard.press("Escape")
+    assert prompt(page).input_value() == PROMPT
+    drop(page, [photograph(tmp_path / "kite.png")], ".tile.small")
+    choose(page, "Options of kite", "Move one place forward")
+    expect(page.get_by_role("region", name="Object 1").get_by_role("textbox")).to_have_value("kite")
 
 
 def test_a_dress_swap_by_list_and_by_hand(page: Page) -> None:

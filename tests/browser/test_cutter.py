@@ -308,6 +308,89 @@ def test_a_soft_edge_and_what_the_model_gets(page: Page, server: Server, tmp_pat
     assert mask[220, 297] == 0
 
 
+def test_what_it_is_and_whose_it_is_are_said_beside_the_picture(page: Page, server: Server, tmp_path: Path) -> None:
+    left, right = (100, 100, 300, 300), (500, 100, 700, 300)
+    dialog = open_picture(page, tmp_path / "whose", (900, 450), left, right)
+    page.mouse.click(*seen(page))
+    shown(dialog, 1)
+    what, whose = dialog.get_by_label("What is it?"), dialog.get_by_label("Belongs to")
+    expect(what).to_have_value("red coat")
+    what.fill("scarlet coat")
+    what.press("Control+z")  # the field's own undo: the gestures stay
+    expect(what).to_have_value("red coat")
+    expect(dialog).to_have_attribute("data-steps", "1")
+    what.fill("scarlet coat")
+    whose.select_option(label="Subject 2: woman")
+    dialog.get_by_role("button", name="Done").click()
+    expect(dialog).to_be_hidden()
+    woman = page.get_by_role("region", name="Subject 2")
+    expect(woman.locator("textarea.label").last).to_have_value("scarlet coat")
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(re.compile("scarlet coat"))
+    cast = page.get_by_role("region", name="Cast")
+    cast.get_by_role("button", name="Undo").click()  # one step
+    expect(page.get_by_role("region", name="Subject 1").locator("textarea.label").last).to_have_value("red coat")
+    cast.get_by_role("button", name="Redo").click()
+    expect(woman.locator("textarea.label")).to_have_count(3)
+    for number in range(2):  # more things of the same photograph: each begins with no gestures
+        page.get_by_role("button", name="Options of scarlet coat").click()
+        page.get_by_role("menuitem", name="Cut something else out of it").click()
+        more = page.get_by_role("dialog", name="Cut out: something else")
+        expect(more).to_have_attribute("data-ready", "built-in")
+        expect(more).to_have_attribute("data-steps", "0")
+        expect(more.get_by_label("Belongs to")).to_have_value(re.compile("."))
+        if number:
+            more.get_by_label("Belongs to").select_option("objects")
+        page.mouse.click(*seen(page, COLOURS[1]))
+        shown(more, 1)
+        more.get_by_label("What is it?").fill(("blue bag", "kite")[number])
+        page.keyboard.press("Enter")
+        expect(more).to_be_hidden()
+    assert [one.input_value() for one in woman.locator("textarea.label").all()][1:] == [
+        "green dress",
+        "scarlet coat",
+        "blue bag",
+    ]
+    expect(page.get_by_role("region", name="Object 2").get_by_role("textbox")).to_have_value("kite")
+    bag = woman.get_by_role("img", name="Attribute: blue bag").get_attribute("src")
+    assert bag is not None
+    (mask,) = parse_qs(urlsplit(bag).query)["mask"]
+    with Image.open(server.home / "pictures" / mask[:2] / f"{mask}.png") as image:
+        assert_is(np.asarray(image), (900, 450), right)
+
+
+def test_boxed_cut_out_dragged_to_a_subject_undone_and_redone(page: Page, server: Server, tmp_path: Path) -> None:
+    size, area = (900, 450), (300, 150, 600, 350)
+    dialog = open_picture(page, tmp_path / "all-hands", size, area)
+    x, y = seen(page)
+    scale = page.locator("dialog canvas").evaluate(
+        "node => Math.min((node.clientWidth - 24) / 900, (node.clientHeight - 24) / 450)"
+    )
+    page.mouse.move(x - 170 * scale, y - 120 * scale)
+    page.mouse.down()
+    page.mouse.move(x + 170 * scale, y + 120 * scale, steps=6)
+    page.mouse.up()
+    shown(dialog, 1)
+    assert_is(finish(page, server), size, area)
+    coat = page.locator(".reference", has=page.get_by_role("button", name="Picture of red coat"))
+    first, second = (page.get_by_role("region", name=f"Subject {number}") for number in (1, 2))
+    cut = coat.locator("img").get_attribute("src")
+    assert cut is not None
+    coat.drag_to(second.get_by_role("button", name="Picture of woman"))
+    expect(second.locator(".reference")).to_have_count(3)
+    expect(first.locator(".reference")).to_have_count(1)
+    undo, redo = (page.get_by_role("region", name="Cast").get_by_role("button", name=name) for name in ("Undo", "Redo"))
+    undo.click()
+    expect(first.locator(".reference")).to_have_count(2)
+    expect(coat.locator("img")).to_have_attribute("src", cut)
+    undo.click()
+    expect(coat.locator("img")).not_to_have_attribute("src", re.compile("mask="))
+    redo.click()
+    redo.click()
+    expect(second.get_by_role("button", name="Picture of red coat")).to_be_visible()
+    expect(coat.locator("img")).to_have_attribute("src", cut)
+    assert_is(mask_of_scene(page, server), size, area)
+
+
 def test_the_process_that_cuts_may_die(page: Page, server: Server, tmp_path: Path) -> None:
     area = (300, 100, 600, 350)
     dialog = open_picture(page, tmp_path / "it-dies", (900, 450), area)

@@ -171,7 +171,7 @@ def test_variations_are_asked_for_at_once_and_stand_together(page: Page) -> None
     hold(page)
     queue_one(page, 11)
     page.get_by_label("Seed", exact=True).fill("501")
-    page.get_by_label("How many").select_option(label="3 clips, a seed each")
+    page.get_by_label("How many").select_option(label="3 clips")
     page.get_by_role("button", name="Render", exact=True).click()
     expect(rows(page)).to_have_count(4)
     assert seeds(page) == ["11", "501", "502", "503"]

@@ -13,8 +13,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from engine.errors import WeightsError
+from engine.paths import builtin_presets_dir
 from engine.weights import locate
 from tests.browser.acts import press_render, render
+from tests.browser.pictures import drop
 from tests.browser.scenes import PROMPT
 from tests.browser.serving import ROOT, Server, environment, start_server, stop_server
 from tests.browser.tiny_engine import BROKEN, SLOW, TOO_BIG
@@ -158,6 +160,35 @@ def test_a_render_with_the_keyboard_alone(open_page: Callable[..., Page]) -> Non
     expect(page.locator(".status")).to_contain_text("Finished")
 
 
+def test_two_quick_clicks_and_a_held_key_are_one_render(page: Page) -> None:
+    page.get_by_role("button", name="Pause queue").click()
+    page.get_by_text("The queue is paused").wait_for()
+    button = page.get_by_role("region", name="Render").locator("button.main")
+    box = button.bounding_box()
+    assert box is not None
+    rows = page.get_by_role("list", name="Queue").get_by_role("listitem")
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    for number in (1, 2):  # slower than the answer of the studio: the button is there again
+        page.mouse.down(click_count=number)
+        page.mouse.up(click_count=number)
+        page.wait_for_timeout(300)
+    expect(rows).to_have_count(1)
+    button.focus()
+    for key in ("Enter", "Control+Enter"):
+        modifier, _, last = key.rpartition("+")
+        if modifier:
+            page.keyboard.down(modifier)
+        for _ in range(4):  # as a keyboard repeats it
+            page.keyboard.down(last)
+            page.wait_for_timeout(150)
+        page.keyboard.up(last)
+        if modifier:
+            page.keyboard.up(modifier)
+    expect(rows).to_have_count(3)
+    page.wait_for_timeout(500)
+    expect(rows).to_have_count(3)
+
+
 def test_a_second_start_finds_the_first(server: Server) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "studio.app", "--no-browser", "--port", "8999"],
@@ -167,7 +198,7 @@ def test_a_second_start_finds_the_first(server: Server) -> None:
     assert done.stdout.strip() == f"The studio is already running: {server.url}"
 
 
-def test_the_built_in_model_makes_a_clip_from_the_page(open_page: Callable[..., Page], tmp_path: Path) -> None:
+def test_the_built_in_model_makes_a_clip_of_dropped_pictures(open_page: Callable[..., Page], tmp_path: Path) -> None:
     try:
         locate("nano")
     except WeightsError as error:
@@ -175,11 +206,21 @@ def test_the_built_in_model_makes_a_clip_from_the_page(open_page: Callable[..., 
     process, real = start_server(tmp_path, "--port", "8830", module="studio.app")
     try:
         page = open_page(server=real)
+        page.get_by_role("button", name="Start empty").click()
+        page.get_by_text("Who is in your clip?").wait_for()
+        pictures = builtin_presets_dir() / "01-two-friends-in-the-park" / "subjects" / "1"
+        drop(page, [pictures / "face_man with red hair.png"])
+        page.get_by_role("region", name="Subject 1").wait_for()  # a crop already: no box is asked for
+        drop(page, [pictures / "blue jacket.png"], ".kind-subject")
+        page.get_by_role("img", name="Attribute: blue jacket").wait_for()
+        page.get_by_role("button", name="Write it from the cast").first.click()
+        expect(page.get_by_role("textbox", name="Prompt")).to_have_value(re.compile("red hair .* blue jacket"))
         page.get_by_label("Steps").fill("4")
         page.get_by_role("button", name="Render", exact=True).click()
         page.locator(".stage video").wait_for(timeout=180_000)
         expect(page.get_by_role("region", name="Render")).to_contain_text("built-in preview model")
-        page.wait_for_function("document.querySelector('.stage video').videoWidth > 0")
+        playing = "(v => v.videoWidth > 0 && !v.paused && v.currentTime > 0)(document.querySelector('.stage video'))"
+        page.wait_for_function(playing)
         page.close()  # before its server: a page that finds nobody complains
     finally:
         assert stop_server(process) == 0

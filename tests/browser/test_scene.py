@@ -56,6 +56,31 @@ def test_words_typed_fast_are_never_lost(page: Page) -> None:
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(PROMPT + words)
 
 
+def test_a_slow_start_takes_no_words_that_would_be_lost_and_keeps_those_after(page: Page) -> None:
+    slow = page.context.new_cdp_session(page)
+    slow.send("Network.enable")
+    prompt = page.locator("#lx-prompt")
+    network = {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
+    slow.send("Network.emulateNetworkConditions", network)
+    page.reload(wait_until="commit")
+    # nothing can be typed while the last state is still on its way
+    early = page.wait_for_function(
+        "() => { const node = document.querySelector('#lx-prompt'); if (!node) return null; node.focus();"
+        " return [node.value, document.activeElement === node, node.closest('[inert]') !== null]; }"
+    ).json_value()
+    assert early == ["", False, True]
+    page.keyboard.type("Lost?")
+    page.wait_for_function("!document.querySelector('.lx [inert]')")
+    expect(prompt).to_have_value(PROMPT)
+    prompt.press("Control+End")
+    page.keyboard.type(" They wave, and wave.", delay=30)  # answers come later than the letters
+    expect(prompt).to_have_value(PROMPT + " They wave, and wave.")
+    page.wait_for_timeout(1500)
+    expect(prompt).to_have_value(PROMPT + " They wave, and wave.")
+    page.reload()
+    expect(prompt).to_have_value(PROMPT + " They wave, and wave.")
+
+
 def test_a_missing_word_is_told_and_stops_the_render_unless_meant(page: Page) -> None:
     prompt = page.get_by_role("textbox", name="Prompt")
     prompt.fill(PROMPT.replace("red coat", "coat"))

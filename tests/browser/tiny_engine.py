@@ -23,6 +23,7 @@ from engine.clip import ClipWriter
 from engine.errors import MachineError
 from engine.events import Event, Finished, Preview, Progress
 from engine.faces.process import FaceProgram, installed_finder
+from engine.masks.process import CutterProgram
 from engine.masks.programs import BUILT_IN
 from engine.pictures import PictureStore, RgbArray, model_picture, prepare_reference
 from engine.portable import make_recipe
@@ -102,13 +103,20 @@ def finder() -> FaceProgram | None:
     return installed_finder() and FaceProgram(module="tests.small_finder")
 
 
+def cutters() -> tuple[CutterProgram, ...]:
+    """The built-in cutter, slow on pictures of one shape."""
+    return (replace(BUILT_IN, module="tests.browser.slow_cutter", arguments=()),)
+
+
+TINY = Backend(
+    make_engine=TinyEngine,
+    missing_weights=lambda _: None,
+    cutters=cutters,
+    face_finder=finder,
+    errands="tests.small_errand",
+)
+
+
 if __name__ == "__main__":
     use()
-    tiny = Backend(
-        make_engine=TinyEngine,
-        missing_weights=lambda _: None,
-        cutters=lambda: (replace(BUILT_IN, module="tests.browser.slow_cutter", arguments=()),),
-        face_finder=finder,
-        errands="tests.small_errand",
-    )
-    sys.exit(serve_as_asked(parse_studio(None, "tiny"), tiny))
+    sys.exit(serve_as_asked(parse_studio(None, "tiny"), TINY))

@@ -83,6 +83,13 @@ PAGE = (
         caught_by=("tests/browser/test_board.py::test_typing_survives_uploads_and_a_new_order",),
     ),
     Mutant(
+        name="the second click of a double click counts",
+        path="studio/web/run.js",
+        before="if (event.detail < 2) onRender();",
+        after="onRender();",
+        caught_by=("tests/browser/test_render.py::test_two_quick_clicks_and_a_held_key_are_one_render",),
+    ),
+    Mutant(
         name="what a user typed is parsed as markup",
         path="studio/web/dom.js",
         before="node.append(child instanceof Node ? child : document.createTextNode(String(child)));",

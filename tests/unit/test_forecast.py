@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from engine.paths import pace_file
 from engine.pictures import PictureStore
 from engine.runtime import Engine
 from studio import forecast as studio_forecast
+from studio.costs import cost_answer
 from tests.unit.test_runtime import render
 from tests.unit.tiny_studio import tiny_request
 
@@ -212,3 +214,25 @@ def test_cards_are_found_without_torch(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(machine.shutil, "which", lambda _: None)
     assert machine.cards_without_torch() == ()
     assert studio_forecast.free_here()[0].ram_bytes > 0
+
+
+def test_the_board_says_in_seconds_what_pictures_cost_once_the_pace_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUMOSX_HOME", str(tmp_path))
+    chosen = {"engine": "nano", "width": 128, "height": 96, "num_frames": 25, "num_inference_steps": 20}
+    message = {"do": "cost", "references": 4, "settings": chosen}
+    assert re.search(r"about \d+ % longer .* adds about \d+ % and", cost_answer(message)["text"])
+    free, device = studio_forecast.free_here()
+    settings = resolve_settings("nano")
+    told = forecast(settings, 4, free, device, PaceBook(pace_file()))
+    PaceBook(pace_file()).note("nano", device, told.plan.way, PACE)
+    with_four = forecast(settings, 4, free, device, PaceBook(pace_file())).seconds
+    without = forecast(settings, 0, free, device, PaceBook(pace_file())).seconds
+    assert with_four is not None
+    assert without is not None
+    assert f"about {with_four - without:.1f} s longer" in cost_answer(message)["text"]
+    PaceBook(pace_file()).note("nano", device, told.plan.way, dataclasses.replace(PACE, operations_per_s=1e9))
+    assert re.search(r"about \d+ min longer", cost_answer(message)["text"])
+    refused = cost_answer(message | {"settings": chosen | {"num_inference_steps": 0}})
+    assert refused == {"text": ""}

@@ -254,7 +254,7 @@ def test_the_studio_opens_answers_and_keeps(cutting: Cutting, store: PictureStor
     opened = cutting.answers["cut_open"]({"picture": picture})
     assert (opened["width"], opened["height"], opened["view"]) == (300, 200, f"studio/view/{picture}")
     assert [one["name"] for one in opened["cutters"]] == ["built-in"]
-    assert "weights download segment-anything" in opened["install"]
+    assert "Segment Anything (375 MB): get it under Models" in opened["install"]
     while not cutting.answers["cut_prepare"]({"picture": picture, "cutter": "built-in"})["ready"]:
         pass
     answer = cutting.answers["cut_gestures"](sent(picture, 1))

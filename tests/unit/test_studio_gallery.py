@@ -29,6 +29,7 @@ from studio.formats import measure
 from studio.gallery_desk import GalleryDesk
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
+from studio.languages import speaking
 from studio.put_aside import PutAside
 from studio.workshop import Workshop
 from tests.unit.small_recipe import small_recipe
@@ -255,6 +256,11 @@ def test_a_dress_swap_is_the_same_request_with_the_things_exchanged(stand: _Stan
     answer = stand.ask("clip_swap", clip=name)
     job = stand.queue.job(answer["job"])
     assert job is not None
+    assert job.title == "Pair, clothes exchanged"
+    with speaking("zh"):
+        named = stand.queue.job(stand.ask("clip_swap", clip=name)["job"])
+    assert named is not None
+    assert named.title == "Pair，换装"
     was = read_recipe(stand.clips / name).request
     assert job.request.settings == was.settings
     assert job.request.scene.prompt == "A man in a green dress meets a woman in a red coat."

@@ -15,6 +15,7 @@ from engine.events import Event, Finished, Preview, Progress
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
 from engine.scene import Scene
+from studio.job_files import file_words
 from studio.job_store import JobStore
 from studio.jobs import Job, JobQueue, JobState
 
@@ -360,3 +361,22 @@ def test_old_finished_jobs_are_forgotten(stand: _Stand, monkeypatch: pytest.Monk
     assert len(stand.queue.jobs()) == 4
     assert stand.queue.job(jobs[2].id) is None
     assert stand.queue.job(jobs[3].id) is not None
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("Two friends in the park, clothes exchanged", "two-friends-in-the-park-clothes-exchanged"),
+        ("公园里的两个朋友，换装", "公园里的两个朋友-换装"),
+        ("Où est Zoë? __", "où-est-zoë"),
+        ("one two three four five six seven eight nine ten eleven", "one-two-three-four-five-six-seven-eight-nine-ten"),
+        ("x" * 300, "x" * 48),
+        ("../../etc/passwd", "etc-passwd"),
+        ("👍 …", "clip"),
+        ("", "clip"),
+    ],
+)
+def test_a_clips_file_keeps_the_words_of_its_title_in_every_script(title: str, words: str) -> None:
+    assert file_words(title) == words
+    assert file_words(file_words(title)) == words
+    assert len(file_words("𠀀" * 300).encode()) < 200

@@ -112,9 +112,29 @@ def test_words_are_marked_chosen_and_let_go(stand: _Stand) -> None:
     assert len(stand.edit("toggle", owner=subject, start=start, end=start + 6)["marks"]) == 2
 
 
+def test_a_cut_out_brings_its_label_and_its_owner_along(stand: _Stand) -> None:
+    photograph = stand.picture()["picture"]
+    stand.edit("add_people", pictures=[{"picture": photograph, "name": "Anna.png"}, {"picture": photograph}])
+    first, second = (one["id"] for one in stand.scene["subjects"])
+    stand.edit("add_cut_out", owner=first, label=" red  coat ", pictures=[{"picture": photograph}])
+    (coat,) = stand.scene["subjects"][0]["attributes"]
+    assert (coat["label"], coat["role"], coat["image"]) == ("red coat", "attribute", photograph)
+    other = stand.picture(seed=2)["picture"]
+    stand.edit("cut_out", reference=coat["id"], label="blue coat", owner=second, pictures=[{"picture": other}])
+    assert stand.scene["subjects"][0]["attributes"] == []
+    (coat,) = stand.scene["subjects"][1]["attributes"]
+    assert (coat["label"], coat["image"]) == ("blue coat", other)
+    stand.edit("cut_out", reference=coat["id"], pictures=[{"picture": photograph}])
+    assert stand.scene["subjects"][1]["attributes"] == [{**coat, "image": photograph}]
+    stand.edit("add_cut_out", owner="objects", label="", pictures=[{"picture": photograph}])
+    assert [one["label"] for one in stand.scene["objects"]] == [""]
+
+
 @pytest.mark.parametrize(
     "edit",
     [
+        {"kind": "add_cut_out", "owner": "nobody", "label": "", "pictures": [{"picture": "0" * 64}]},
+        {"kind": "cut_out", "reference": "x", "pictures": []},
         None, {}, {"kind": "fly"}, {"kind": "rename"}, {"kind": "rename", "reference": "x", "label": "y"},
         {"kind": "add_people", "pictures": []}, {"kind": "add_people", "pictures": [{"picture": "0" * 64}]},
         {"kind": "add_people", "pictures": [{"picture": "../../etc/passwd"}]}, {"kind": "add_people", "pictures": [3]},
