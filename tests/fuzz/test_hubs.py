@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from engine.cancel import CancelToken
 from engine.weights.catalogue import CatalogueEntry, CatalogueFile
 from engine.weights.hub import HuggingFaceHub
-from engine.weights.packs import fetch_pack
+from engine.weights.packs import fetch_one
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.harness import Target
 
@@ -88,7 +88,7 @@ def take_pack(data: bytes, folder: Path) -> None:
     source.write_bytes(data)
     out = folder / "models"
     try:
-        fetch_pack(PACK, out, folder / "downloads", HuggingFaceHub(), source, lambda _: None, CancelToken())
+        fetch_one(PACK, out, folder / "downloads", HuggingFaceHub(), source, lambda _: None, CancelToken())
         assert (out / "a.onnx").read_bytes() == DETECTOR
     finally:
         assert not out.exists() or {path.name for path in out.iterdir()} <= {"a.onnx"}
