@@ -9,6 +9,7 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, cast
 
 from engine.errors import OutputError
@@ -18,6 +19,8 @@ from engine.memory.sizes import ModelSizes
 
 GROUP = 3
 """Pictures of one subject, roughly: how many of them see one another."""
+REMEMBERED = 5
+"""Renders whose pace is kept, for each way of working."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +67,22 @@ class PaceBook:
         self._path = path
 
     def known(self, engine: str, device: str, way: Way) -> Pace | None:
-        """The pace of an engine on a kind of device (as torch names it), worked in this way; None before the first."""
-        entry = self._read().get(_name(engine, device, way))
-        try:
-            pace = Pace(**cast("dict[str, Any]", entry))
-            return pace if pace.operations_per_s > 0 and pace.pixels_per_s > 0 else None
-        except TypeError:
+        """The pace of an engine on a kind of device (as torch names it), worked in this way; None before the first.
+
+        It is the median of the last renders: one that shared the machine with other programs says little of the next.
+        """
+        paces = _paces(self._read().get(_name(engine, device, way)))
+        if not paces:
             return None
+        return Pace(
+            operations_per_s=median(one.operations_per_s for one in paces),
+            pixels_per_s=median(one.pixels_per_s for one in paces),
+        )
 
     def note(self, engine: str, device: str, way: Way, pace: Pace) -> None:
         """Keep the newest pace; where the file cannot be written, the next forecast knows less, that is all."""
-        book = {**self._read(), _name(engine, device, way): asdict(pace)}
+        book, name = self._read(), _name(engine, device, way)
+        book[name] = [asdict(one) for one in (*_paces(book.get(name)), pace)[-REMEMBERED:]]
         with contextlib.suppress(OutputError):
             write_atomically(self._path, json.dumps(book, indent=1).encode())
 
@@ -84,6 +92,17 @@ class PaceBook:
         except (OSError, ValueError, RecursionError):
             return {}
         return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+
+
+def _paces(entry: object) -> tuple[Pace, ...]:
+    """The paces under one name, oldest first; what cannot be one is left out."""
+    found: list[Pace] = []
+    for one in cast("list[object]", entry) if isinstance(entry, list) else []:
+        with contextlib.suppress(TypeError):
+            pace = Pace(**cast("dict[str, Any]", one))
+            if pace.operations_per_s > 0 and pace.pixels_per_s > 0:
+                found.append(pace)
+    return tuple(found)
 
 
 def _name(engine: str, device: str, way: Way) -> str:

@@ -17,7 +17,7 @@ from engine.engines import engine_info, resolve_settings
 from engine.errors import InputError, MachineError
 from engine.memory import machine
 from engine.memory.forecast import forecast, time_in_words
-from engine.memory.pace import Pace, PaceBook, operations_of_step, seconds_of
+from engine.memory.pace import REMEMBERED, Pace, PaceBook, operations_of_step, seconds_of
 from engine.memory.plan import Budget, Way, Work
 from engine.memory.profiles import Limits, limits_in_gb, work_of
 from engine.memory.sizes import PUBLISHED
@@ -83,7 +83,21 @@ def test_a_pace_is_kept_by_engine_device_and_placement(tmp_path: Path) -> None:
     assert book.known("lumosx", "cpu", Way()) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"nano on cpu, resident": 3}', '{"nano on cpu, resident": {"a": 1}}'])
+def test_a_render_that_shared_the_machine_does_not_spoil_the_forecast(tmp_path: Path) -> None:
+    book = PaceBook(tmp_path / "pace.json")
+    for share in (1.0, 0.9, 0.02, 1.1, 1.0):
+        book.note("nano", "cpu", Way(), dataclasses.replace(PACE, operations_per_s=share * PACE.operations_per_s))
+    assert book.known("nano", "cpu", Way()) == PACE
+    for _ in range(REMEMBERED):  # a new machine is known after a few renders
+        book.note("nano", "cpu", Way(), dataclasses.replace(PACE, operations_per_s=5e12))
+    found = book.known("nano", "cpu", Way())
+    assert found is not None
+    assert found.operations_per_s == 5e12
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"nano on cpu, resident": 3}', '{"nano on cpu, resident": [{"a": 1}, 2]}']
+)
 def test_a_damaged_book_knows_nothing_and_is_written_anew(tmp_path: Path, text: str) -> None:
     path = tmp_path / "pace.json"
     path.write_text(text)
