@@ -246,7 +246,8 @@ def test_the_board_says_in_seconds_what_pictures_cost_once_the_pace_is_known(
     assert with_four is not None
     assert without is not None
     assert f"about {with_four - without:.1f} s longer" in cost_answer(message)["text"]
-    PaceBook(pace_file()).note("nano", device, told.plan.way, dataclasses.replace(PACE, operations_per_s=1e9))
+    for _ in range(2):  # the slower one is the usual one then
+        PaceBook(pace_file()).note("nano", device, told.plan.way, dataclasses.replace(PACE, operations_per_s=1e9))
     assert re.search(r"about \d+ min longer", cost_answer(message)["text"])
     refused = cost_answer(message | {"settings": chosen | {"num_inference_steps": 0}})
     assert refused == {"text": ""}
