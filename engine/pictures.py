@@ -77,9 +77,7 @@ class PictureStore:
 
     def path(self, picture: PictureId) -> Path:
         """Where the picture lies (or would lie) as a PNG file; `PictureError` for what is no picture id."""
-        if not _ID.fullmatch(picture):
-            raise PictureError(f"“{picture[:40]}” is not a picture of this program; add the picture again.")
-        return self.root / picture[:2] / f"{picture}.png"
+        return self.root / checked_id(picture)[:2] / f"{picture}.png"
 
     def remove(self, picture: PictureId) -> None:
         """Delete a picture or a mask for good; nothing happens if it is not there. Raises `OutputError`."""
@@ -128,6 +126,13 @@ class PictureStore:
         if picture_id(pixels) != picture:
             raise PictureError("A stored picture was changed on the disk; add it again.")
         return pixels
+
+
+def checked_id(picture: PictureId) -> PictureId:
+    """The id itself, fit to be part of a file's name; `PictureError` for what is none, as strangers may send it."""
+    if not _ID.fullmatch(picture):
+        raise PictureError(f"“{picture[:40]}” is not a picture of this program; add the picture again.")
+    return picture
 
 
 def picture_id(pixels: RgbArray | MaskArray) -> PictureId:

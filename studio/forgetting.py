@@ -18,7 +18,7 @@ from engine.errors import InputError, UserError
 from engine.files import hidden_beside, put_in_place, remove_folder, remove_leftovers, write_atomically, writing
 from engine.masks.kept import forget as forget_cut
 from engine.paths import cache_dir, jobs_file
-from engine.pictures import PictureStore
+from engine.pictures import PictureStore, checked_id
 from engine.recipe import read_recipe, replace_in_mp4
 from engine.sample_folder import write_sample_folder
 from engine.scene import Scene
@@ -91,7 +91,10 @@ class Forgetting:
     def _find(self, scene: Scene, images: frozenset[str]) -> Traces:
         home = self._home()
         remove_leftovers(home.root, below=True)  # a save that was killed may have left pictures where nobody looks
-        return find_traces(scene, images, self._queue.jobs(), self._pictures, home)
+        traces = find_traces(scene, images, self._queue.jobs(), self._pictures, home)
+        for picture in traces.pictures | traces.masks:  # files are sought by these names, so they have to be names
+            checked_id(picture)
+        return traces
 
     def _drop(self, message: Json) -> Json:
         """Another page's scene without pictures that were deleted here."""

@@ -6,26 +6,26 @@ import contextlib
 from pathlib import Path
 
 from engine.paths import cache_dir
-from engine.pictures import PictureId
+from engine.pictures import PictureId, checked_id
 
 _MOST_EMBEDDINGS = 100
 _MOST_VIEWS = 400
 
 
 def view_path(picture: PictureId) -> Path:
-    """The reduced picture that the page shows, as WebP."""
-    return _folder() / "views" / f"{picture}.webp"
+    """The reduced picture that the page shows, as WebP. `PictureError` for what is no picture id, here and below."""
+    return _folder() / "views" / f"{checked_id(picture)}.webp"
 
 
 def embedding_path(picture: PictureId, weights: str) -> Path:
     """What the network `weights` (a name for its content) saw in a picture, about 2 MB."""
-    return _folder() / "embeddings" / f"{picture}-{weights}.safetensors"
+    return _folder() / "embeddings" / f"{checked_id(picture)}-{weights}.safetensors"
 
 
 def forget(picture: PictureId) -> None:
     """Delete everything kept about a picture."""
     view_path(picture).unlink(missing_ok=True)
-    for path in (_folder() / "embeddings").glob(f"{picture}-*.safetensors"):
+    for path in (_folder() / "embeddings").glob(f"{checked_id(picture)}-*.safetensors"):
         path.unlink(missing_ok=True)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from engine.clip import ClipWriter
 from engine.codec import to_json
-from engine.errors import InputError
+from engine.errors import InputError, PictureError
 from engine.masks.kept import embedding_path, view_path
 from engine.paths import cache_dir, clips_dir, drafts_dir, jobs_file, pictures_dir, presets_dir, unfinished_dir
 from engine.pictures import PictureStore, model_picture, picture_id
@@ -190,6 +190,18 @@ def test_a_running_render_is_cancelled_first(house: _House) -> None:
         house.ask("forget", clips=True)
     assert house.found() == before
     assert house.jobs.finish(job.id, "somebody", JobState.failed, error="x")
+
+
+@pytest.mark.parametrize("name", ["*", "a", "x" * 300, "../../views/secret", "0" * 63])
+@pytest.mark.parametrize("where", ["image", "mask"])
+def test_what_names_no_picture_deletes_nothing(house: _House, name: str, where: str) -> None:
+    before = house.found()
+    scene = to_json(house.scene)
+    scene["subjects"][0]["attributes"][0][where] = name
+    message = {"scene": scene, "subject": house.scene.subjects[0].id, "title": "x", "clips": True}
+    with pytest.raises(PictureError, match="is not a picture of this program"):
+        house.forgetting.answers["forget"](message)
+    assert house.found() == before
 
 
 def test_another_pages_scene_loses_the_same_pictures(house: _House) -> None:
