@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -79,8 +80,9 @@ def delete_preset(name: str, presets: Path | None = None) -> None:
 
 def is_own_preset(folder: Path, presets: Path | None = None) -> bool:
     """Whether a folder is a preset of the user's own, and no link to somewhere else."""
-    own = folder.parent == (presets or presets_dir()) and not folder.is_symlink()
-    return own and folder.is_dir() and is_sample_folder(folder)
+    # os.path answers for any name, pathlib falls over one that is too long for the file system
+    own = folder.parent == (presets or presets_dir()) and not os.path.islink(folder)
+    return own and os.path.isdir(folder) and is_sample_folder(folder)
 
 
 def folder_name(title: str) -> str:

@@ -45,6 +45,8 @@ _SCENE_FILES = frozenset({*ENDINGS, ".txt", ".json"})
 _MAX_FILES = 128
 _MAX_FOLDER_BYTES = 256 * 2**20
 _MAX_NAME_CHARS = 200
+_MAX_NAME_BYTES = 255
+"""Of a name on any file system in use; the system's own answer to a longer one is an error, not a no."""
 _MAX_MESSAGE_BYTES = 2 * 2**20
 
 _MAX_CLIP_BYTES = 1024 * 2**20
@@ -59,7 +61,8 @@ SharedReceiver = Callable[[Path, str, bool], dict[str, Any]]
 
 def file_name(name: str) -> str | None:
     """Return `name` if it is the plain name of a file we may serve, else None."""
-    plain = not name.startswith(".") and not any(sign in name for sign in "/\\:\0")
+    short = len(name.encode(errors="surrogatepass")) <= _MAX_NAME_BYTES
+    plain = short and not name.startswith(".") and not any(sign in name for sign in "/\\:\0")
     return name if plain and name.rsplit(".", 1)[-1].lower() in _MEDIA else None
 
 

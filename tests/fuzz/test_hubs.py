@@ -105,8 +105,7 @@ def test_packs(fuzz: Fuzz) -> None:
         packed(("large", bytes(3_000_000))),
         DETECTOR,
     ]
-    names = st.text(
-        st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=9
-    )  # zipfile ends names there
+    letters = st.characters(codec="utf-8", exclude_characters="\0")  # where zipfile ends a name
+    names = st.text(letters, min_size=1, max_size=9)
     made = st.builds(packed, st.tuples(names, st.binary(max_size=40)))
     fuzz(Target("pack of models", take_pack, seeds), made)

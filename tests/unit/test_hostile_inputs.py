@@ -32,6 +32,7 @@ from engine.weights.records import read_conversion
 from studio.draft import parse_scene
 from studio.job_store import JobStore
 from studio.jobs import JobQueue
+from studio.own_presets import delete_preset
 from studio.routes import _read_sent
 from studio.visitor_queue import VisitorQueue
 from tests.unit.tiny_studio import tiny_request
@@ -88,6 +89,13 @@ def test_a_name_of_thousands_of_letters_does_not_push_away_what_to_do(tmp_path: 
     assert sentence.endswith("(File name too long); check its permissions.")
     assert "9…9" in sentence
     assert str(pickle.loads(pickle.dumps(caught.value))) == sentence
+
+
+@pytest.mark.parametrize("name", ["’" * 3000, "\0", "..", ".", ""])
+def test_a_preset_of_an_impossible_name_is_none_of_the_users_own(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        delete_preset(name, tmp_path)
+    assert tmp_path.is_dir()
 
 
 def test_half_a_letter_is_no_name_of_a_picture(tmp_path: Path) -> None:

@@ -194,6 +194,7 @@ def test_a_page_that_leaves_while_it_sends_is_no_fault(site: _Site, caplog: pyte
 def test_names_with_other_letters_are_served_too() -> None:
     assert file_name("Zwei Freunde – 朋友.mp4") == "Zwei Freunde – 朋友.mp4"
     assert file_name("a/b.mp4") is None
+    assert file_name("友" * 84 + ".mp4") is None
     assert file_name("mp4") is None or not Path("mp4").suffix
 
 
