@@ -45,3 +45,13 @@ def finish_renders(page: Page) -> None:
                 return
         page.wait_for_timeout(300)
     raise AssertionError("a render could not be stopped")
+
+
+def right_edges(page: Page) -> list[float]:
+    """Where the buttons end on the right, in pixels; the shelf of presets moves sideways and is left out.
+
+    All are asked in one go: lists are drawn anew as news come in, and a button may be gone by the next look.
+    """
+    return page.locator(".lx button:not(.presets *)").evaluate_all(
+        "buttons => buttons.map((button) => button.getBoundingClientRect().right)"
+    )

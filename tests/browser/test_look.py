@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page
 
+from tests.browser.acts import right_edges
 from tests.browser.serving import Server
 
 # WCAG contrast of an element's text against the first opaque ground behind it
@@ -38,12 +39,9 @@ TEXTS = ".lx :is(h1, h2, h3, .quiet, figcaption span, button, .badge, .field lab
 def test_nothing_sticks_out_on_a_telephone(open_page: Callable[..., Page]) -> None:
     page = open_page(width=400, height=800)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
-    # all in one look, since lists are drawn anew as news come in; the shelf of presets moves sideways
-    right_edges: list[float] = page.locator(".lx button:not(.presets *)").evaluate_all(
-        "buttons => buttons.map((button) => button.getBoundingClientRect().right)"
-    )
-    assert len(right_edges) > 20
-    assert max(right_edges) <= 400
+    edges = right_edges(page)
+    assert len(edges) > 20
+    assert max(edges) <= 400
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -157,8 +157,12 @@ def test_what_stays_english_is_nothing_that_a_page_starts() -> None:
         for name in _modules(path)
         if (found := terminal.match(name))
     }
-    # What `studio` is called with, in a terminal; and `doctor --json`, whose figures go into a report
-    assert loaded == {"app.py: engine.cli.parser", "reports.py: engine.cli.main"}
+    # What `studio` and `bench studio` are called with, in a terminal; `doctor --json`, whose figures go into a report
+    assert loaded == {
+        "app.py: engine.cli.parser",
+        "bench_server.py: engine.cli.parser",
+        "reports.py: engine.cli.main",
+    }
 
 
 @pytest.mark.parametrize(
