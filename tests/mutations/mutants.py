@@ -174,8 +174,8 @@ QUEUE = (
     Mutant(
         name="a job is given away while the queue is paused",
         path="studio/job_store.py",
-        before="            if self.paused():\n                return None\n            job = next(",
-        after="            job = next(",
+        before="            if self.paused():\n                return None\n            waiting = ",
+        after="            waiting = ",
         caught_by=("tests/unit/test_studio_job_store.py::test_a_paused_queue_gives_nothing_away",),
     ),
     Mutant(
