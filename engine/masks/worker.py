@@ -27,14 +27,13 @@ from engine.masks.gestures import Gestures, parse_gestures
 from engine.masks.grabcut import GrabCut
 from engine.masks.kept import trim, view_path
 from engine.masks.refine import feathered
-from engine.masks.workpiece import Workpiece, feather_px, reduced
+from engine.masks.workpiece import Workpiece, feather_px
 from engine.pictures import PictureStore, masked
 from engine.scene import Role
 
 Json = dict[str, Any]
 
 _MOST_OPEN = 3
-_PREVIEW_PX = 512
 
 
 class Worker:
@@ -127,7 +126,7 @@ def mask_png(mask: BoolArray) -> bytes:
 
 def _preview(piece: Workpiece, mask: BoolArray, gestures: Gestures, role: Role) -> bytes:
     """What the model will see, small: the same finishing and the same cut on reduced pixels."""
-    small = reduced(piece.view, _PREVIEW_PX)
+    small = piece.preview
     height, width = small.shape[:2]
     covered = cv2.resize(mask.astype(np.uint8) * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA)
     soft_px = feather_px(gestures, width, height)

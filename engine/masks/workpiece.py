@@ -24,6 +24,8 @@ from engine.pictures import MaskArray, PictureId, RgbArray
 
 VIEW_PX = 2048
 """Longer side of what the page shows and of the masks it gets."""
+PREVIEW_PX = 512
+"""Longest side of the small picture of what the model will see."""
 
 _KEPT_FROM = 32
 """Of an earlier mask, this much grey counts as kept: its feather begins lower, its edge is meant."""
@@ -66,6 +68,7 @@ class Workpiece:
         self.picture = picture
         self.size = (width, height)
         self.view = reduced(rgb, VIEW_PX)
+        self.preview = reduced(self.view, PREVIEW_PX)
         self._small = reduced(self.view, cutter.work_px)
         self._look = reduced(self.view, cutter.look_px)
         self._cutter = cutter
