@@ -6,6 +6,7 @@ function cutterStage(onStep) {
   const pen = canvas.getContext("2d");
   const veil = document.createElement("canvas");
   const edge = document.createElement("canvas");
+  const shape = document.createElement("canvas"); // the mask as it lies on the screen: scaled once, then copied
   let picture = null; // {image, width, height}
   let mask = null;
   let steps = [];
@@ -80,7 +81,7 @@ function cutterStage(onStep) {
     const dense = window.devicePixelRatio || 1;
     const { width, height } = size();
     if (!width || !height) return;
-    for (const one of [canvas, veil, edge]) {
+    for (const one of [canvas, veil, edge, shape]) {
       const [across, down] = [Math.round(width * dense), Math.round(height * dense)];
       if (one.width !== across || one.height !== down) Object.assign(one, { width: across, height: down });
     }
@@ -98,32 +99,33 @@ function cutterStage(onStep) {
     for (const done of afterPaint.splice(0)) done();
   }
 
-  function place2d(target, dense, dx = 0, dy = 0) {
-    target.setTransform(dense * at.scale, 0, 0, dense * at.scale, dense * at.x + dx, dense * at.y + dy);
+  function place2d(target, dense) {
+    target.setTransform(dense * at.scale, 0, 0, dense * at.scale, dense * at.x, dense * at.y);
   }
 
   function paintMask(dense) {
+    const form = shape.getContext("2d");
+    form.setTransform(1, 0, 0, 1, 0, 0);
+    form.clearRect(0, 0, shape.width, shape.height);
+    place2d(form, dense);
+    form.drawImage(mask, 0, 0, picture.width, picture.height);
     const shade = veil.getContext("2d");
     shade.setTransform(1, 0, 0, 1, 0, 0);
     shade.globalCompositeOperation = "copy";
     shade.fillStyle = "rgb(16 15 14 / 64%)";
     shade.fillRect(0, 0, veil.width, veil.height);
     shade.globalCompositeOperation = "destination-out";
-    place2d(shade, dense);
-    shade.drawImage(mask, 0, 0, picture.width, picture.height);
+    shade.drawImage(shape, 0, 0);
     const line = edge.getContext("2d");
     line.setTransform(1, 0, 0, 1, 0, 0);
     line.globalCompositeOperation = "source-over";
     line.clearRect(0, 0, edge.width, edge.height);
     const wide = 1.5 * dense;
     for (let turn = 0; turn < 8; turn += 1) {
-      place2d(line, dense, wide * Math.cos((turn * Math.PI) / 4), wide * Math.sin((turn * Math.PI) / 4));
-      line.drawImage(mask, 0, 0, picture.width, picture.height);
+      line.drawImage(shape, wide * Math.cos((turn * Math.PI) / 4), wide * Math.sin((turn * Math.PI) / 4));
     }
     line.globalCompositeOperation = "destination-out";
-    place2d(line, dense);
-    line.drawImage(mask, 0, 0, picture.width, picture.height);
-    line.setTransform(1, 0, 0, 1, 0, 0);
+    line.drawImage(shape, 0, 0);
     line.globalCompositeOperation = "source-in";
     line.fillStyle = "#ffd24a";
     line.fillRect(0, 0, edge.width, edge.height);
