@@ -122,8 +122,9 @@ class JobQueue:
         with self._callers.asking() as asked:
             ids = self._store.add_all((request, *variations), title, visitor)
             asked(*ids)
+        job = self._after(ids[0])
         self.start()
-        return self._after(ids[0])
+        return job
 
     def replace(self, job_id: str, request: RenderRequest, title: str) -> Job:
         """Give a waiting job another request; raises `InputError` if it has begun meanwhile."""
@@ -155,8 +156,9 @@ class JobQueue:
         with self._callers.asking() as asked:
             self._store.retry(job_id)
             asked(job_id)
+        job = self._after(job_id)
         self.start()
-        return self._after(job_id)
+        return job
 
     def forget(self, *job_ids: str, scrub: bool = False) -> None:
         """Remove jobs that are not running, with `scrub` to the last byte; a finished one's clip stays."""
