@@ -255,6 +255,13 @@ def _nano(commands: _Commands[_Parser]) -> None:
     part.add_argument("--steps", type=whole(1, 10**9), metavar="N", help="training steps of the stage")
     part.add_argument("--batch", type=whole(1, 10**6), metavar="N", help="samples in a step")
     part.add_argument("--learning-rate", type=number(1e-9, 1), metavar="X", help="highest learning rate of the stage")
+    part.add_argument(
+        "--guided",
+        type=number(0, 0.9),
+        default=0.0,
+        metavar="W",
+        help="relation guidance that the relations stage learns to give in one pass (default 0; 0.5 is worth 1)",
+    )
     part.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, metavar="N", help="seed (default 0)")
     part.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
     part.add_argument("--start", type=path_value, metavar="DIR", help="begin with the weights of this model folder")

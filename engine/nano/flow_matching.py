@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import UMT5EncoderModel
 
 from engine.model.layout import PUBLISHED, Relations
@@ -30,7 +31,8 @@ class RelationsPlan:
 
     `copies`: how often a clip is taken with other noise, while all copies have at most `copied_frames` latent frames.
     `pairs`: how often scenes of two are taken for one of three. `localisation`: the weight of `localisation_loss`.
-    `relations` are at work; unless `grouped`, every reference stands alone, as if it belonged to nobody.
+    `relations` are at work; unless `grouped`, every reference stands alone, as if it belonged to nobody. `guided`: how
+    much relation guidance the velocity that is learned already contains, see `unrelated_velocity`.
     """
 
     steps: int = 5400
@@ -48,6 +50,7 @@ class RelationsPlan:
     localisation: float = 0.3
     relations: Relations = PUBLISHED
     grouped: bool = True
+    guided: float = 0.0
     averaging: float = 0.995
     seed: int = 0
     checkpoint_every: int = 100
@@ -95,12 +98,56 @@ def embed(encoder: UMT5EncoderModel, tokens: torch.Tensor, lengths: torch.Tensor
     return torch.nn.functional.pad(hidden, (0, 0, 0, tokens.shape[1] - longest))
 
 
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """The network that learns, and the text encoder that learns with it."""
+
+    network: SharedReferences
+    encoder: UMT5EncoderModel
+
+    def velocity(
+        self, noisy: torch.Tensor, sigma: torch.Tensor, batch: Batch, plan: RelationsPlan, relations: Relations
+    ) -> torch.Tensor:
+        """Velocities of `noisy` copies `[B, K, C, T, h, w]` of a batch's clips, of that shape."""
+        with torch.autocast(noisy.device.type, torch.bfloat16):
+            return self.network.velocity(
+                noisy,
+                sigma * 1000,
+                embed(self.encoder, batch.tokens, batch.lengths),
+                reference_latents=batch.references,
+                groups=batch.structure.groups if plan.grouped else (),
+                text_masks=batch.masks,
+                relations=relations,
+            )
+
+
+@torch.no_grad()
+def unrelated_velocity(
+    average: Learner, noisy: torch.Tensor, sigma: torch.Tensor, batch: Batch, plan: RelationsPlan
+) -> torch.Tensor:
+    """What relation guidance leads away from: velocities of `noisy` copies by the averaged weights without CSAM.
+
+    A network that learns v + w·(own − unrelated) gives in one pass what takes two with guidance of w / (1 − w), and can
+    be guided once more on top of it; Model-guidance (arXiv 2502.12154) does so with the prompt's.
+    """
+    copies = noisy.shape[1]
+    # Without segments references see the video, so that copies cannot share them.
+    shared = {name: getattr(batch, name) for name in ("references", "tokens", "lengths", "masks")}
+    apart = dataclasses.replace(batch, **{name: part.repeat_interleave(copies, 0) for name, part in shared.items()})
+    relations = dataclasses.replace(plan.relations, self_attention=False)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # quickest forwards on any device
+        velocity = average.velocity(
+            noisy.flatten(0, 1)[:, None], sigma.repeat_interleave(copies), apart, plan, relations
+        )
+    return velocity.view_as(noisy).float()
+
+
 def velocity_loss(
-    network: SharedReferences,
-    encoder: UMT5EncoderModel,
+    learner: Learner,
     batch: Batch,
     plan: RelationsPlan,
     generator: torch.Generator,
+    average: Learner,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean squared error of the video's velocity and `localisation_loss`, summed; beside it `[3, B]` every scene's
     sigma and both errors.
@@ -121,23 +168,18 @@ def velocity_loss(
     lengths[dropped] = 1
     weight, counted = uneven_noise(sigma, batch.video.shape[-2:], plan.uneven, generator)
     counted = counted * emphasis(batch.owners, batch.structure, batch.video.shape[2:])
-    device = network.device
+    device = learner.network.device
     batch = dataclasses.replace(batch, tokens=tokens, lengths=lengths).to(device)
     sigma, noise, weight, counted = (part.to(device) for part in (sigma, noise, weight, counted))
     clean = batch.video[:, None]
-    with torch.autocast(device.type, torch.bfloat16):
-        predicted = network.velocity(
-            (1 - weight) * clean + weight * noise,
-            sigma * 1000,
-            embed(encoder, batch.tokens, batch.lengths),
-            reference_latents=batch.references,
-            groups=batch.structure.groups if plan.grouped else (),
-            text_masks=batch.masks,
-            relations=plan.relations,
-        )
-    squares = (predicted.float() - (noise - clean)).square() * counted
+    noisy, wanted = (1 - weight) * clean + weight * noise, noise - clean
+    predicted = learner.velocity(noisy, sigma, batch, plan, plan.relations).float()
+    if plan.guided:
+        away = predicted.detach() - unrelated_velocity(average, noisy, sigma, batch, plan)
+        wanted = wanted + plan.guided * away
+    squares = (predicted - wanted).square() * counted
     errors = squares.flatten(1).mean(1) / counted.flatten(1).mean(1)
-    astray = localisation_loss(network.shares(), batch.owners, batch.structure.background)
+    astray = localisation_loss(learner.network.shares(), batch.owners, batch.structure.background)
     loss = errors.mean() + plan.localisation * ((1 - sigma) * astray).mean()
     return loss, torch.stack([sigma, errors.detach(), astray.detach()])
 

@@ -25,7 +25,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.nano.copies import SharedReferences
 from engine.nano.dataset import CYCLE, ShardStore
-from engine.nano.flow_matching import Batch, RelationsPlan, take, velocity_loss
+from engine.nano.flow_matching import Batch, Learner, RelationsPlan, take, velocity_loss
 from engine.nano.muon import Muon
 from engine.nano.run_folder import RunFolder
 
@@ -120,18 +120,21 @@ def train_relations(
     if start is not None:
         load_model(transformer, start / "transformer" / "diffusion_pytorch_model.safetensors")
         load_model(encoder, start / "text_encoder" / "model.safetensors")
-    average = {"transformer": copy.deepcopy(transformer), "text_encoder": copy.deepcopy(encoder)}
+    average_transformer, average_encoder = copy.deepcopy(transformer), copy.deepcopy(encoder)
     parameters = [*transformer.parameters(), *encoder.parameters()]
-    averaged: list[torch.Tensor] = [*average["transformer"].parameters(), *average["text_encoder"].parameters()]
+    averaged: list[torch.Tensor] = [*average_transformer.parameters(), *average_encoder.parameters()]
     plain = [*encoder.shared.parameters(), *transformer.proj_out.parameters()]
     optimizer = Muon(parameters, lr=plan.learning_rate, plain=plain)
-    models = {"transformer": transformer, "text_encoder": encoder}
-    models |= {f"average_{name}": model for name, model in average.items()}
+    models = {
+        "transformer": transformer,
+        "text_encoder": encoder,
+        "average_transformer": average_transformer,
+        "average_text_encoder": average_encoder,
+    }
     step = run.start(resume, models, optimizer)
-    keep_norms_in_half(transformer)
-    network = SharedReferences(transformer)
+    learner, averages = _learner(transformer, encoder), _learner(average_transformer, average_encoder)
     if plan.localisation:
-        network.watch(FIRST_LOCALISED)
+        learner.network.watch(FIRST_LOCALISED)
     store.vae.to(device)
     started, recent = time.monotonic(), []
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
@@ -141,7 +144,7 @@ def train_relations(
             group["lr"] = plan.learning_rate * rate(step, plan.steps)
         optimizer.zero_grad(set_to_none=True)
         with _fastest_attention(device):
-            loss, errors = velocity_loss(network, encoder, batch, plan, generator)
+            loss, errors = velocity_loss(learner, batch, plan, generator, averages)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -157,8 +160,12 @@ def train_relations(
         if step % plan.checkpoint_every == 0 or step == plan.steps:
             run.save(step, models, optimizer)
     store.vae.cpu()
-    finished = {name: model.cpu() for name, model in average.items()}
-    return cast(LumosXTransformer3DModel, finished["transformer"]), cast(UMT5EncoderModel, finished["text_encoder"])
+    return average_transformer.cpu(), average_encoder.cpu()
+
+
+def _learner(transformer: LumosXTransformer3DModel, encoder: UMT5EncoderModel) -> Learner:
+    keep_norms_in_half(transformer)
+    return Learner(SharedReferences(transformer), encoder)
 
 
 def _fastest_attention(device: torch.device) -> AbstractContextManager[object]:

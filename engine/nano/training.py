@@ -31,11 +31,12 @@ LATER_PAIRS = 0.7
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSettings:
     """What may differ from the plans; None keeps the plan's own value. `start`: a model folder to go on from instead of
-    random weights, with a schedule of its own."""
+    random weights, with a schedule of its own. `guided`: see `RelationsPlan`."""
 
     steps: int | None = None
     batch: int | None = None
     learning_rate: float | None = None
+    guided: float = 0.0
     seed: int = 0
     start: Path | None = None
 
@@ -76,7 +77,7 @@ def _vae_stage(out: Path, settings: StageSettings, resume: bool) -> None:
 
 
 def _relations_stage(out: Path, settings: StageSettings, resume: bool) -> None:
-    plan = dataclasses.replace(RelationsPlan(seed=settings.seed), **settings.pace())
+    plan = dataclasses.replace(RelationsPlan(seed=settings.seed, guided=settings.guided), **settings.pace())
     if settings.batch is not None:
         plan = dataclasses.replace(plan, batch=settings.batch)
     if settings.start is not None:  # pairs teach binding fastest; later on, threes are what is left to learn

@@ -14,6 +14,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from transformers import PreTrainedTokenizerFast
 
 from engine.errors import InputError
+from engine.model.layout import PUBLISHED
 from engine.nano import ablation, dataset, flow_matching, relations_training, vae_training
 from engine.nano.ablation import VARIANTS, AblationPlan, run_ablation
 from engine.nano.copies import SharedReferences
@@ -265,18 +266,77 @@ def test_the_velocity_loss_falls(tiny: None, tokenizer: PreTrainedTokenizerFast)
     shard = dataset.Shard(PAIR, **tensors, owners=dataset.owners_of(PAIR, 1, 0, 4))
     relations_training.keep_norms_in_half(transformer)
     optimizer = Muon([*transformer.parameters(), *encoder.parameters()], lr=5e-3)
-    network = SharedReferences(transformer)
+    learner = flow_matching.Learner(SharedReferences(transformer), encoder)
     losses: list[float] = []
     for step in range(12):
         batch = flow_matching.take(shard, np.random.default_rng(0), 4)
         generator = torch.Generator().manual_seed(step % 2)
-        loss, errors = flow_matching.velocity_loss(network, encoder, batch, RelationsPlan(), generator)
+        loss, errors = flow_matching.velocity_loss(learner, batch, RelationsPlan(), generator, learner)
         assert errors.shape == (3, 4)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-2:]) < 0.97 * sum(losses[:2])
+
+
+@pytest.fixture
+def batch_and_learner(
+    tiny: None, tokenizer: PreTrainedTokenizerFast
+) -> tuple[flow_matching.Batch, flow_matching.Learner]:
+    torch.manual_seed(0)
+    transformer, encoder = new_transformer(), new_text_encoder(len(tokenizer))
+    torch.nn.init.normal_(transformer.proj_out.weight, std=0.1)  # an untrained network answers zero to everything
+    tensors = make_shard(new_vae(), tokenizer, PAIR, 1, first_seed=0, count=2)
+    shard = dataset.Shard(PAIR, **tensors, owners=dataset.owners_of(PAIR, 1, 0, 2))
+    relations_training.keep_norms_in_half(transformer)
+    learner = flow_matching.Learner(SharedReferences(transformer), encoder)
+    return flow_matching.take(shard, np.random.default_rng(0), 2), learner
+
+
+def test_the_pass_without_relations_sees_every_copy_as_if_it_were_alone(
+    batch_and_learner: tuple[flow_matching.Batch, flow_matching.Learner],
+) -> None:
+    batch, learner = batch_and_learner
+    noisy, sigma = torch.randn(2, 2, *batch.video.shape[1:]), torch.tensor([0.3, 0.9])
+    seen: list[object] = []
+    learner.network.transformer.register_forward_pre_hook(
+        lambda _, __, conditions: seen.append(conditions["relations"]), with_kwargs=True
+    )
+    both = flow_matching.unrelated_velocity(learner, noisy, sigma, batch, RelationsPlan())
+    assert both.shape == noisy.shape
+    for copy in range(2):
+        one = noisy[:, copy : copy + 1]
+        alone = flow_matching.unrelated_velocity(learner, one, sigma, batch, RelationsPlan())
+        assert torch.allclose(both[:, copy : copy + 1], alone, atol=0.02 * float(both.abs().max()))  # bfloat16
+    assert seen == [dataclasses.replace(PUBLISHED, self_attention=False)] * 3
+
+
+def test_a_share_of_relation_guidance_is_part_of_what_is_learned(
+    batch_and_learner: tuple[flow_matching.Batch, flow_matching.Learner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, learner = batch_and_learner
+    plan = RelationsPlan(uneven=0.0, dropped_prompts=0.0, localisation=0.0, guided=0.25)
+
+    def all_that_is_missing(
+        average: flow_matching.Learner,
+        noisy: torch.Tensor,
+        sigma: torch.Tensor,
+        batch: flow_matching.Batch,
+        plan: RelationsPlan,
+    ) -> torch.Tensor:
+        own = average.velocity(noisy, sigma, batch, plan, plan.relations).float()
+        plain = (noisy - batch.video[:, None]) / sigma.view(-1, 1, 1, 1, 1, 1)
+        return own - (own - plain) / plan.guided
+
+    monkeypatch.setattr(flow_matching, "unrelated_velocity", all_that_is_missing)
+    plain = dataclasses.replace(plan, guided=0.0)
+    losses = [
+        float(flow_matching.velocity_loss(learner, batch, one, torch.Generator().manual_seed(0), learner)[0].detach())
+        for one in (plain, plan)
+    ]
+    assert losses[0] > 0.1
+    assert losses[1] < 1e-6 * losses[0]
 
 
 def test_an_ablation_trains_and_measures_every_row_and_goes_on_where_it_stopped(

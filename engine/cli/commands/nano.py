@@ -31,9 +31,11 @@ def _train(args: argparse.Namespace) -> int:
         raise InputError(f"There is no model in {start}: name a folder that `nano train` has written.")
     if args.stage == "ablation":
         return _ablate(args, Path(out), start)
+    if args.guided and args.stage != "relations":
+        raise InputError("--guided belongs to one stage: add --stage relations.")
     if args.record:
         raise InputError("--record belongs to --stage ablation; other results are recorded by `nano eval --record`.")
-    settings = StageSettings(**chosen, seed=args.seed, start=start)
+    settings = StageSettings(**chosen, guided=args.guided, seed=args.seed, start=start)
     train(Path(out), args.stage, settings, resume=args.resume)
     return 0
 
