@@ -31,6 +31,8 @@ from engine.request import SIZE_MULTIPLE, RenderRequest, RenderSettings, StepCac
 from engine.runtime import Engine
 from engine.sources import first_preset, load_source
 from engine.weights import locate
+from engine.weights.lora_file import open_merge
+from engine.weights.loras import chosen_loras
 from engine.weights.magnitudes import magnitudes_for
 
 STAGES = ("load", "prompt", "references", "denoise", "preview", "write")
@@ -40,6 +42,8 @@ STAGES = ("load", "prompt", "references", "denoise", "preview", "write")
 FULL = "again"
 """The name of the full render that others are held against."""
 GUIDED = "guidance 1.5"
+YOURS = "yours"
+"""The name of the draft that was asked for by its settings."""
 STEP_CACHES: tuple[tuple[StepCacheKind, float], ...] = (
     ("first-block", 0.05),
     ("first-block", 0.1),
@@ -87,10 +91,13 @@ class SpeedFigures:
     scenes: int = 0
 
 
-def variants_of(settings: RenderSettings, *, magnitudes: bool = True) -> tuple[Variant, ...]:
+def variants_of(
+    settings: RenderSettings, *, magnitudes: bool = True, yours: Mapping[str, Any] | None = None
+) -> tuple[Variant, ...]:
     """The first render of a scene, the same again, and drafts; the second is the full render the others are held to.
 
-    `magnitudes`: whether those of the engine were measured, so that a step cache can go by them.
+    `magnitudes`: whether those of the engine were measured, so that a step cache can go by them. `yours`: settings of
+    one draft more, such as a LoRA with the steps it was made for.
     """
     steps = settings.num_inference_steps
     found = [Variant(name="first", fresh=True), Variant(name=FULL)]
@@ -117,6 +124,8 @@ def variants_of(settings: RenderSettings, *, magnitudes: bool = True) -> tuple[V
         for kind, share in STEP_CACHES
         if magnitudes or kind != "magnitude"
     ]
+    if yours:
+        found.append(Variant(name=YOURS, settings=yours))
     return tuple(found)
 
 
@@ -126,12 +135,13 @@ def measure_speed(
     repeats: int = 3,
     scenes: int = 0,
     settings: Mapping[str, Any] | None = None,
+    yours: Mapping[str, Any] | None = None,
     state: State = lambda _: None,
 ) -> tuple[SpeedFigures, ...]:
     """Render the first built-in scene in all variants, `repeats` times each; the first of them warms up uncounted.
 
     `scenes`: on so many drawn scenes it is also measured who wears what, for the built-in model. `settings` replace the
-    engine's defaults. Raises `UserError`s as a render does.
+    engine's defaults, `yours` are those of one draft more. Raises `UserError`s as a render does.
     """
     if repeats < 1:
         raise ValueError("at least one repeat has to be timed")
@@ -139,7 +149,24 @@ def measure_speed(
     if scenes and not info.builtin:
         raise InputError(f"Who wears what can be measured of the built-in model only: leave out --scenes for {engine}.")
     base = resolve_settings(engine, **(settings or {}))
-    variants = variants_of(base, magnitudes=_are_measured(base, state))
+    variants = variants_of(base, magnitudes=_are_measured(base, state), yours=yours)
+    times, frames = _time(base, variants, repeats, state)
+    bindings = _bindings(base, variants, scenes, state) if scenes else {}
+    return tuple(
+        replace(
+            _figures(variant, base, times[variant.name], psnr_db(frames[variant.name], frames[variant.against])),
+            binding=bindings.get(variant.name),
+            scenes=scenes,
+        )
+        for variant in variants
+    )
+
+
+def _time(
+    base: RenderSettings, variants: tuple[Variant, ...], repeats: int, state: State
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, np.ndarray]]:
+    """Seconds by stage of every repeat, and frames at the size of `base`, by the variant's name."""
+    title = engine_info(base.engine).title
     times: dict[str, list[dict[str, float]]] = {variant.name: [] for variant in variants}
     frames: dict[str, np.ndarray] = {}
     with tempfile.TemporaryDirectory(prefix="lumosx-speed-") as temporary:
@@ -150,7 +177,7 @@ def measure_speed(
         for repeat in range(-1, repeats):
             done = "warming up" if repeat < 0 else f"round {repeat + 1} of {repeats}"
             for number, variant in enumerate(variants):
-                state(f"{info.title}, {variant.name}: {done}")
+                state(f"{title}, {variant.name}: {done}")
                 request = RenderRequest(scene=scene, settings=replace(base, **variant.settings))
                 # A folder of its own for every fresh render: nothing that was kept can be found there.
                 worker = Engine(cache=folder / f"fresh-{repeat}-{number}") if variant.fresh else kept
@@ -163,15 +190,7 @@ def measure_speed(
                 if variant.name not in frames:
                     frames[variant.name] = resized(_frames(out), base.width, base.height)
         kept.release()
-    bindings = _bindings(base, variants, scenes, state) if scenes else {}
-    return tuple(
-        replace(
-            _figures(variant, base, times[variant.name], psnr_db(frames[variant.name], frames[variant.against])),
-            binding=bindings.get(variant.name),
-            scenes=scenes,
-        )
-        for variant in variants
-    )
+    return times, frames
 
 
 def _are_measured(settings: RenderSettings, state: State) -> bool:
@@ -188,12 +207,17 @@ def _bindings(base: RenderSettings, variants: tuple[Variant, ...], scenes: int, 
     """Share of people who wear their own clothes, by variant, on scenes that nano was never trained on."""
     from engine.nano.evaluation import Sampling, load_pipeline, score_scenes
 
-    pipeline = load_pipeline(locate(base.engine))
+    folder = locate(base.engine)
+    plain = load_pipeline(folder)
     found: dict[str, float] = {}
     for variant in variants:
         settings = replace(base, **variant.settings)
         if variant.fresh:
             continue  # the clip is that of the full render
+        pipeline = plain
+        if settings.loras:
+            pipeline = load_pipeline(folder)
+            open_merge(chosen_loras(settings), folder / "transformer").into(pipeline.transformer)
         state(f"{engine_info(base.engine).title}, {variant.name}: who wears what in {scenes} scenes")
         sampling = Sampling(
             num_frames=settings.num_frames,

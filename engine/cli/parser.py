@@ -304,10 +304,13 @@ def _bench(commands: _Commands[_Parser]) -> None:
         metavar="N",
         help="how many of the network's 30 identical blocks are timed (default 2); the figures are those of all",
     )
-    part = _add(actions, "speed", "what a clip takes, stage by stage, and what having it sooner costs")
-    part.add_argument(
-        "--engine", type=text_value, metavar="NAME", help="which model renders (default: the built-in one)"
+    part = _add(
+        actions,
+        "speed",
+        "what a clip takes, stage by stage, and what having it sooner costs; options of render, as in --lora quick "
+        "--steps 4, are measured beside the full render as one draft more",
     )
+    add_render_settings(part)
     part.add_argument("--repeats", type=whole(1, 1000), default=3, metavar="N", help="interleaved repeats (default 3)")
     part.add_argument(
         "--scenes",

@@ -13,6 +13,7 @@ import pytest
 from engine.bench import speed
 from engine.bench.speed import STAGES, measure_speed, psnr_db, report, stage_seconds, variants_of
 from engine.cli.commands import bench
+from engine.cli.commands.render import chosen_settings
 from engine.cli.parser import parse
 from engine.engines import resolve_settings
 from engine.errors import InputError
@@ -22,7 +23,9 @@ from engine.nano.evaluation import Sampling, Score
 from engine.pictures import PictureStore
 from engine.runtime import Engine
 from engine.sample_folder import write_sample_folder
+from engine.weights.loras import add_lora
 from engine.weights.magnitudes import Magnitudes, keep_magnitudes
+from tests.unit.tiny_lora import write_lora
 from tests.unit.tiny_pipeline import FRAMES, HEIGHT, WIDTH
 from tests.unit.tiny_studio import tiny_request, tiny_scene, tiny_settings, use_assets
 
@@ -155,6 +158,33 @@ def test_who_wears_what_is_measured_with_the_settings_of_every_draft(
     assert "3 scenes of 2 people, chance 0.50" in lines[0]
     assert lines[1].endswith("binding")
     assert json.loads(lines[-1])["speed"][1]["binding"] == rows["again"].binding
+
+
+@pytest.mark.usefixtures("home")
+def test_a_draft_of_ones_own_with_a_lora_is_measured_beside_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_lora(write_lora(tmp_path / "quick.safetensors"))
+    judged: list[tuple[int, float]] = []
+
+    def judge(pipeline: LumosXPipeline, _: int, __: int, sampling: Sampling, ___: int) -> list[Score]:
+        judged.append(
+            (
+                sampling.num_inference_steps,
+                sum(float(one.detach().abs().sum()) for one in pipeline.transformer.parameters()),
+            )
+        )
+        return [Score(binding=1.0, face=0.0)]
+
+    monkeypatch.setattr("engine.nano.evaluation.score_scenes", judge)
+    args = parse(["bench", "speed", "--lora", "quick:0.5", "--steps", "3"])
+    figures = measure_speed("nano", repeats=1, scenes=1, settings=SMALL, yours=chosen_settings(args))
+    yours = figures[-1]
+    assert (yours.variant, yours.steps, yours.against) == ("yours", 3, "again")
+    assert yours.psnr_db is not None
+    assert judged[-1][0] == 3
+    assert judged[-1][1] != judged[0][1]
+    assert {weights for _, weights in judged[:-1]} == {judged[0][1]}
 
 
 def test_who_wears_what_is_measured_of_the_built_in_model_only() -> None:

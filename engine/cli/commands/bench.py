@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 
+from engine.cli.commands.render import chosen_settings
 from engine.cli.requirements import project_root
 from engine.engines import DEFAULT_ENGINE
 from engine.errors import Cancelled
@@ -41,7 +42,14 @@ def _network(args: argparse.Namespace) -> str:
 def _speed(args: argparse.Namespace) -> str:
     from engine.bench.speed import measure_speed, report
 
-    return report(measure_speed(args.engine or DEFAULT_ENGINE, repeats=args.repeats, scenes=args.scenes, state=_say))
+    figures = measure_speed(
+        args.engine or DEFAULT_ENGINE,
+        repeats=args.repeats,
+        scenes=args.scenes,
+        yours=chosen_settings(args),
+        state=_say,
+    )
+    return report(figures)
 
 
 def _gpu(args: argparse.Namespace) -> str:

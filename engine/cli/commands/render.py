@@ -54,6 +54,15 @@ def settings_of(args: argparse.Namespace, source: Source) -> RenderSettings:
             for field in fields(RenderSettings)
             if field.name != "engine" and (same or field.name == "seed")
         }
+    chosen = chosen_settings(args)
+    chosen |= {name: value for name in ("seed", "profile") if (value := getattr(args, name)) is not None}
+    if args.profile is not None:
+        check_profile(args.profile)
+    return resolve_settings(engine, **(kept | chosen))
+
+
+def chosen_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of `add_render_settings` say of a clip's settings, those alone that were given."""
     width, height = args.size or (None, None)
     chosen = {
         "width": width,
@@ -70,12 +79,8 @@ def settings_of(args: argparse.Namespace, source: Source) -> RenderSettings:
         "relation_guidance": args.relation_guidance,
         "loras": _loras(args),
         "attention": args.attention,
-        "seed": args.seed,
-        "profile": args.profile,
     }
-    if args.profile is not None:
-        check_profile(args.profile)
-    return resolve_settings(engine, **{**kept, **{name: value for name, value in chosen.items() if value is not None}})
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def _loras(args: argparse.Namespace) -> tuple[LoraChoice, ...] | None:
