@@ -24,6 +24,7 @@ from studio.jobs import JobQueue, JobState
 from studio.languages import sentences
 from studio.library import Library
 from studio.workshop import Workshop
+from tests.patience import PATIENCE_S, wait_until
 
 WORDS = "A man in a red coat."
 
@@ -87,7 +88,7 @@ def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Stand]:
     _preset(tmp_path / "presets" / "01-test_man")
     stand = _Stand(tmp_path)
     yield stand
-    assert stand.queue.close(10)
+    assert stand.queue.close(PATIENCE_S)
 
 
 @pytest.fixture
@@ -237,13 +238,15 @@ def test_the_queue_can_be_held_put_in_order_changed_and_tidied(stand: _Stand, sc
     assert "begun" in render("late", replaces=ids[0])["error"]
 
 
-def test_a_failed_job_is_tried_again_and_its_log_can_be_kept(stand: _Stand, scene: dict[str, Any]) -> None:
+def test_a_failed_job_is_tried_again_and_its_log_can_be_kept(
+    stand: _Stand, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studio.jobs._PAUSES_S", (2 * PATIENCE_S,))  # it stands still until it is told to go on
     (stand.home / "clips").write_text("something stands where the clips should go")
     job = stand.ask(do="render", scene=scene, prompt=WORDS, title="x", settings=stand.settings(), allow_unbound=True)[
         "job"
     ]
-    while not stand.queue.trouble:
-        stand.queue.wait(stand.queue.version, 1)
+    wait_until(lambda: stand.queue.trouble, "a queue that says what is in its way")
     assert "something else stands there" in stand.ask(do="look")["queue"]["trouble"]
     (stand.home / "clips").unlink()
     stand.ask(do="queue_now")
