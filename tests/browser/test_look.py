@@ -58,7 +58,7 @@ def test_the_running_server_refuses_foreign_names(server: Server) -> None:
     for path in ("", "studio/hello", "gradio_api/info", "config"):
         request = urllib.request.Request(server.url + path, headers={"Host": "evil.example"})
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=10)
+            urllib.request.urlopen(request, timeout=PATIENCE_S)
         caught.value.close()
         assert caught.value.code == 400
 
@@ -70,6 +70,6 @@ def test_files_of_the_machine_cannot_be_fetched(server: Server) -> None:
         "studio/clip/..%2fstudio.json",
     ):
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(server.url + path, timeout=10)
+            urllib.request.urlopen(server.url + path, timeout=PATIENCE_S)
         caught.value.close()
         assert caught.value.code in (403, 404)
