@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 
 from tests.browser.acts import right_edges
 from tests.browser.serving import Server
+from tests.patience import PATIENCE_S
 
 # WCAG contrast of an element's text against the first opaque ground behind it
 CONTRAST = """

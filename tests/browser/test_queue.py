@@ -7,12 +7,11 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.acts import press_render
+from tests.browser.acts import press_render, taken
 from tests.browser.scenes import PROMPT, write_pair
 from tests.browser.serving import start_server, stop_server
 from tests.browser.test_render import render_slowly, status
 from tests.browser.tiny_engine import HURRY, SLOW, TOO_BIG
-
 
 # Notes every step that the page shows from now on.
 STEPS_FROM_NOW = """
@@ -22,7 +21,8 @@ STEPS_FROM_NOW = """
     const said = document.querySelector(".status .line").innerText.match(/step (\\d+) of/);
     if (said) window.stepsSeen.push(Number(said[1]));
   };
-  new MutationObserver(look).observe(document.querySelector(".status"), { childList: true, characterData: true, subtree: true });
+  const everything = { childList: true, characterData: true, subtree: true };
+  new MutationObserver(look).observe(document.querySelector(".status"), everything);
 }
 """
 
@@ -42,6 +42,7 @@ def queue_one(page: Page, seed: int) -> None:
     page.get_by_label("Keep this seed").check()
     page.get_by_label("Seed", exact=True).fill(str(seed))
     page.get_by_role("region", name="Render").locator("button.main").click()
+    taken(page)
     expect(queue(page)).to_contain_text(f"seed {seed}")
 
 

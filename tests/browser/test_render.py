@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from engine.errors import WeightsError
 from engine.paths import builtin_presets_dir
 from engine.weights import locate
-from tests.browser.acts import press_render, render
+from tests.browser.acts import press_render, render, taken
 from tests.browser.pictures import drop
 from tests.browser.scenes import PROMPT
 from tests.browser.serving import ROOT, Server, environment, start_server, stop_server
@@ -174,7 +174,7 @@ def test_two_quick_clicks_and_a_held_key_are_one_render(page: Page) -> None:
         page.mouse.up(click_count=number)
         page.wait_for_timeout(300)
     expect(rows).to_have_count(1)
-    expect(button).to_be_enabled()
+    taken(page)
     button.focus()
     for number, key in enumerate(("Enter", "Control+Enter"), start=2):
         modifier, _, last = key.rpartition("+")
@@ -187,7 +187,7 @@ def test_two_quick_clicks_and_a_held_key_are_one_render(page: Page) -> None:
         if modifier:
             page.keyboard.up(modifier)
         expect(rows).to_have_count(number)
-        expect(button).to_be_enabled()
+        taken(page)
     page.wait_for_timeout(500)
     expect(rows).to_have_count(3)
 

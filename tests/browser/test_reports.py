@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.acts import press_render, render
+from tests.browser.acts import PATIENCE_MS, press_render, render
 from tests.browser.scenes import PROMPT
 from tests.browser.test_queue import queue
 from tests.browser.tiny_engine import BROKEN
