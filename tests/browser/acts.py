@@ -7,6 +7,7 @@ import time
 
 from playwright.sync_api import Page, TimeoutError, expect
 
+from tests.browser.asking import Visitor
 from tests.patience import PATIENCE_S
 
 PATIENCE_MS = 180_000
@@ -51,11 +52,19 @@ def finish_renders(page: Page) -> None:
             elif resume.is_visible():
                 resume.click(timeout=3000)
                 # one click more, on the button that has turned round meanwhile, would hold the queue again
-                page.get_by_role("button", name="Pause queue").wait_for()
+                resume.wait_for(state="hidden")
             else:
                 return
         page.wait_for_timeout(300)
     raise AssertionError("a render could not be stopped")
+
+
+def hold(page: Page) -> None:
+    """Pause the queue while nothing is in it, which no button of the page does."""
+    program = Visitor(page.url)
+    assert program.ask("queue_pause", paused=True) == {"paused": True}
+    program.close()
+    page.get_by_text("The queue is paused").wait_for()
 
 
 def right_edges(page: Page) -> list[float]:

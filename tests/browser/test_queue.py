@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.acts import press_render, taken
+from tests.browser.acts import hold, press_render, taken
 from tests.browser.scenes import PROMPT, write_pair
 from tests.browser.serving import start_server, stop_server
 from tests.browser.test_render import render_slowly, status
@@ -50,12 +50,6 @@ def seeds(page: Page) -> list[str]:
     """Return the seeds of the waiting rows in their order."""
     titles = queue(page).locator("[data-state=waiting] b").all_inner_texts()
     return [title.rsplit(" ", 1)[1] for title in titles]
-
-
-def hold(page: Page) -> None:
-    """Pause the queue."""
-    page.get_by_role("button", name="Pause queue").click()
-    page.get_by_text("The queue is paused").wait_for()
 
 
 def test_a_held_queue_is_put_in_order_with_the_keyboard_and_goes_on(page: Page, open_page: Callable[..., Page]) -> None:
@@ -221,3 +215,28 @@ def test_a_row_is_dragged_to_its_place(page: Page, open_page: Callable[..., Page
     expect(row.nth(1)).to_contain_text("seed 602")
     other = open_page()
     expect(rows(other).nth(2)).to_contain_text("seed 603")
+
+
+def test_the_queue_is_paused_where_there_is_something_to_pause_and_no_focus_is_lost(page: Page) -> None:
+    pause = page.get_by_role("button", name="Pause queue")
+    resume = page.get_by_role("button", name="Resume queue")
+    expect(pause).to_be_hidden()
+    render_slowly(page)
+    pause.press("Enter")
+    expect(resume).to_be_focused()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".status")).to_contain_text("Cancelled")
+    expect(resume).to_be_visible()  # what comes next would wait
+    resume.press("Enter")
+    expect(pause).to_be_focused()  # and stays there for as long as somebody stands on it
+    page.keyboard.press("Tab")
+    expect(pause).to_be_hidden()
+
+
+def test_removing_the_last_row_with_the_keyboard_leaves_the_focus_in_the_queue(page: Page) -> None:
+    page.get_by_role("textbox", name="Prompt").fill(f"{PROMPT} This {TOO_BIG}.")
+    press_render(page)
+    failed = queue(page).locator("[data-state=failed]")
+    failed.get_by_role("button", name="Remove").press("Enter")
+    expect(rows(page)).to_have_count(0)
+    expect(page.get_by_role("heading", name="Queue")).to_be_focused()

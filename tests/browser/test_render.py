@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from engine.errors import WeightsError
 from engine.paths import builtin_presets_dir
 from engine.weights import locate
-from tests.browser.acts import press_render, render, taken
+from tests.browser.acts import hold, press_render, render, taken
 from tests.browser.pictures import drop
 from tests.browser.scenes import PROMPT
 from tests.browser.serving import ROOT, Server, environment, start_server, stop_server
@@ -162,8 +162,7 @@ def test_a_render_with_the_keyboard_alone(open_page: Callable[..., Page]) -> Non
 
 
 def test_two_quick_clicks_and_a_held_key_are_one_render(page: Page) -> None:
-    page.get_by_role("button", name="Pause queue").click()
-    page.get_by_text("The queue is paused").wait_for()
+    hold(page)
     button = page.get_by_role("region", name="Render").locator("button.main")
     box = button.bounding_box()
     assert box is not None
