@@ -13,6 +13,7 @@ from PIL import Image
 
 from engine.cancel import CancelToken
 from engine.engines import engine_info
+from engine.errors import InputError
 from engine.events import Event, Finished
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
@@ -166,6 +167,15 @@ def test_paths_are_for_this_machine_only(tmp_path: Path, stand: _Stand) -> None:
     assert stand.ask(do="open", path=f' "{folder}" ')["title"] == "Mine"
     remote = _Stand(tmp_path, local=False)
     assert "same machine" in remote.ask(do="open", path=str(folder))["error"]
+
+
+def test_a_folder_of_pictures_alone_is_told_what_a_scene_has(tmp_path: Path, stand: _Stand) -> None:
+    (tmp_path / "Summer").mkdir()
+    Image.new("RGB", (20, 20), "tan").save(tmp_path / "Summer" / "beach.png")
+    with pytest.raises(InputError, match="“Our summer” holds pictures but no scene"):
+        stand.desk.read_folder(tmp_path / "Summer", "Our summer")
+    with pytest.raises(InputError, match=r"has no caption\.txt"):
+        stand.desk.read_folder(tmp_path / "presets", "Presets")
 
 
 def test_a_request_becomes_a_job_with_the_words_of_the_page(stand: _Stand, scene: dict[str, Any]) -> None:
