@@ -23,6 +23,7 @@ from engine.clip import ClipWriter
 from engine.errors import MachineError
 from engine.events import Event, Finished, Preview, Progress
 from engine.faces.process import FaceProgram, installed_finder
+from engine.files import write_atomically
 from engine.masks.process import CutterProgram
 from engine.masks.programs import BUILT_IN
 from engine.paths import data_home
@@ -62,7 +63,7 @@ class TinyEngine:
                 raise MachineError("This machine has too little memory for that size; choose a smaller one.")
             if step == 2 and BROKEN in request.scene.prompt:
                 raise RuntimeError("a secret of the program's inside")
-            resume.write_text(str(step))
+            write_atomically(resume, str(step).encode())  # a kill in between leaves the step before
             left_s = pause_s * (settings.num_inference_steps - step)
             yield Progress(stage="denoise", step=step, num_steps=settings.num_inference_steps, seconds_left=left_s)
             yield Preview(step=step, width=settings.width, height=settings.height, webp=_webp(frames[:: step + 1]))

@@ -18,6 +18,7 @@ from engine import render_process
 from engine.cancel import CancelToken
 from engine.errors import InputError
 from engine.events import Event, Finished, Notice, Progress
+from engine.files import write_atomically
 from engine.memory.cards import VISIBLE
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
@@ -48,7 +49,7 @@ class SleepingEngine:
                 cancel.raise_if_cancelled()
                 time.sleep(0.01)
             resume.parent.mkdir(exist_ok=True)
-            resume.write_text(str(step))
+            write_atomically(resume, str(step).encode())  # a kill in between leaves the step before
             yield Progress(stage="denoise", step=step, num_steps=steps, seconds_left=None)
             if step == int(os.environ.get(DIE_AT, "-1")) and not (step and mark.exists()):
                 mark.touch()
