@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[1]
 _ERRORS = {kind.__name__: kind for kind in (InputError, MachineError, OutputError, PictureError, WeightsError)}
 _GOODBYE_S = 3.0
+_CLOSING = "The studio is being closed."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +95,13 @@ class AskedProcess:
     def _exchange(self, line: str) -> str | None:
         """Return the answering line, None if the process has died."""
         if self._closed:
-            raise MachineError("The studio is being closed.")
+            raise MachineError(_CLOSING)
         if self._process is None or self._process.poll() is not None:
             self._end()
             self._start()
+            if self._closed:  # meanwhile, and `close` has seen no process that it could end
+                self._end()
+                raise MachineError(_CLOSING)
         process = self._process
         assert process is not None
         assert process.stdin is not None

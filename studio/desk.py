@@ -19,6 +19,7 @@ from engine.memory.lent import Lent
 from engine.pictures import PictureStore
 from engine.prompt_text import shortened
 from engine.request import RenderRequest
+from engine.sample_folder import is_sample_folder
 from engine.sources import Source, load_source
 from engine.weights.loras import chosen_loras
 from engine.weights.magnitudes import magnitudes_for
@@ -127,7 +128,13 @@ class Desk:
 
     def read_folder(self, folder: Path, title: str) -> Json:
         """Answer with the scene of a folder that was sent or named; raises `UserError` if it holds none."""
-        source = load_source(str(folder), self._pictures)
+        try:
+            source = load_source(str(folder), self._pictures)
+        except InputError as error:
+            # pictures without any word on who they are; the engine takes them for the frames of a clip
+            if is_sample_folder(folder) or not any(folder.glob("*.png")):
+                raise
+            raise InputError(say("folder_no_scene", name=title)) from error
         own = source.title != folder.resolve().name  # a scene file can carry a title of its own
         return self._answer_source(source, source.title if own else spoken(title))
 

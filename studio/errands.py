@@ -108,8 +108,10 @@ class Errand:
                     )
         self._process.wait()
         close_input(self._process)
-        self.outcome = self._outcome(last)
-        self._ended()
+        try:
+            self._ended()  # before anybody can see that it is over: what it left behind is cleared by then
+        finally:
+            self.outcome = self._outcome(last)
 
     def _outcome(self, last: Json) -> Json:
         if "done" in last or "error" in last:

@@ -77,6 +77,8 @@ class Forgetting:
 
     def _forget(self, message: Json) -> Json:
         scene, images = _person(message)
+        # What was killed before the studio began has gone at its start; what was since may hold these pictures, too.
+        remove_leftovers(self._home().root, below=True)
         traces = self._find(scene, images)
         if any(job.state is JobState.running for job in traces.jobs):
             raise InputError(say("forget_running"))
@@ -90,7 +92,6 @@ class Forgetting:
 
     def _find(self, scene: Scene, images: frozenset[str]) -> Traces:
         home = self._home()
-        remove_leftovers(home.root, below=True)  # a save that was killed may have left pictures where nobody looks
         traces = find_traces(scene, images, self._queue.jobs(), self._pictures, home)
         for picture in traces.pictures | traces.masks:  # files are sought by these names, so they have to be names
             checked_id(picture)

@@ -19,6 +19,8 @@ from engine.errors import InputError, MachineError, OutputError
 from engine.paths import data_home
 
 _PORTS_TRIED = 40
+_PATIENCE_S = 10.0
+"""How long a studio that has our connection may take for its answer; it may be busy with a render."""
 HELLO = "/studio/hello"
 ANY_HOST = ("0.0.0.0", "::")
 
@@ -59,7 +61,7 @@ def running_instance() -> Instance | None:
         return None
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(found.url.rstrip("/") + HELLO, timeout=2) as answer:
+        with opener.open(found.url.rstrip("/") + HELLO, timeout=_PATIENCE_S) as answer:
             said = json.loads(answer.read(4096))
     except (OSError, ValueError, urllib.error.URLError):
         return None

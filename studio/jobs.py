@@ -1,7 +1,7 @@
 """Renders and their order: a worker thread owns an engine, where there are several cards one for each; pages only look.
 
 Knows nothing of pages: one may come, go or be doubled without touching a running render. What it sees are immutable
-`Job` snapshots; `JobQueue.version` grows with every change. The truth lies in the `JobStore`.
+`Job` snapshots in a `Standing`; `JobQueue.version` grows with every change. The truth lies in the `JobStore`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from studio.job_files import clear_unfinished, drop_unfinished, finished_clip, n
 from studio.job_store import PROGRAM_FAULT, Job, JobState, JobStore, Wish
 from studio.languages import say
 from studio.lease import Watch, new_holder
-from studio.running import JobPlaces, RenderEngine, Running, Seat, with_progress
+from studio.running import JobPlaces, RenderEngine, Running, Seat
+from studio.standing import Standing
 
 __all__ = ["Job", "JobQueue", "JobState", "RenderEngine"]
 
@@ -62,15 +63,10 @@ class JobQueue:
         self._callers = callers or Anybody()
         self._holder = new_holder()
         self._watch = Watch(self._holder)
-        self._ends = Endings(store, self._holder, self._rest, self._over)
-        self._changed = threading.Condition()
-        self._jobs: dict[str, Job] = {}  # replaced whole, or one value at a time: safe to look at without the lock
-        self._stamp = (0, 0)
-        self._paused = False
-        self._trouble = ""  # met by the worker, which waits for it to pass
-        self._unread = ""  # met by the keeper, at every look
-        self._running: dict[str, Running] = {}
-        self._version = 0
+        self._standing = Standing(store)
+        self._changed = self._standing.changed
+        self._running = self._standing.running
+        self._ends = Endings(store, self._holder, self._rest, self._standing.over)
         self._closing = False
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -80,7 +76,7 @@ class JobQueue:
     @property
     def version(self) -> int:
         """Grows with every change of any job."""
-        return self._version
+        return self._standing.version
 
     @property
     def holdable(self) -> bool:
@@ -90,29 +86,24 @@ class JobQueue:
     @property
     def paused(self) -> bool:
         """Whether the user holds the queue."""
-        return self._paused
+        return self._standing.paused
 
     @property
     def trouble(self) -> str:
         """Why the queue stands still though nobody holds it: a sentence, or nothing."""
-        trouble = self._trouble or self._unread
-        if trouble or not self._store.unreadable:
-            return trouble
-        return "The queue holds renders of another version of the studio; they stay there until that one is used."
+        return self._standing.trouble
 
     def jobs(self) -> tuple[Job, ...]:
         """All remembered jobs in the order of the queue."""
-        return tuple(self._jobs.values())
+        return self._standing.jobs()
 
     def job(self, job_id: str) -> Job | None:
         """The present snapshot of one job."""
-        return self._jobs.get(job_id)
+        return self._standing.job(job_id)
 
     def wait(self, version: int, timeout_s: float) -> int:
         """Return the version as soon as it differs from `version`, at the latest after `timeout_s`."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._version != version, timeout_s)
-            return self._version
+        return self._standing.wait(version, timeout_s)
 
     # -- what the user does; all raise `OutputError` where the queue cannot be written ---------------------------------
 
@@ -194,7 +185,7 @@ class JobQueue:
         with self._changed:
             if self._threads or self._closing:
                 return
-            with self._reporting():
+            with self._standing.reporting():
                 self._refresh()
             self._threads = [
                 threading.Thread(target=self._keep, name="render-keeper", daemon=True),
@@ -212,7 +203,7 @@ class JobQueue:
             self._closing = True
             for running in self._running.values():
                 running.token.cancel()
-            self._touch()
+            self._standing.touch()
             threads = list(self._threads)
         deadline = time.monotonic() + timeout_s
         for thread in (*threads[1:], *threads[:1]):
@@ -229,13 +220,13 @@ class JobQueue:
     # -- the keeper: heartbeat, other processes, jobs that lost theirs -------------------------------------------------
 
     def _keep(self) -> None:
-        with self._reporting():
+        with self._standing.reporting():
             clear_unfinished(self._store.jobs())
         while not self._ended.is_set():
-            with self._reporting():
+            with self._standing.reporting():
                 self._beat()
                 dead = self._watch.dead(self._store.hearts())
-                if (dead and self._store.free(dead)) or self._store.stamp() != self._stamp:
+                if (dead and self._store.free(dead)) or self._standing.outdated:
                     self._refresh()
             self._ended.wait(_BEAT_S)
 
@@ -287,7 +278,7 @@ class JobQueue:
             with self._changed:
                 if self._closing:
                     return None
-                seen = self._version
+                seen = self._standing.version
             try:
                 running = self._claim(seat)
             except OutputError as error:
@@ -312,7 +303,7 @@ class JobQueue:
             self._running[job.id] = running
             if self._closing:
                 running.token.cancel()
-        with self._reporting():
+        with self._standing.reporting():
             self._refresh()
         return running
 
@@ -324,7 +315,7 @@ class JobQueue:
             self._ends.done(running, clip)
             return
         if not running.seat.ready:
-            self._show(running, progress=Progress(stage="load", step=0, num_steps=0, seconds_left=None))
+            self._standing.show(running, progress=Progress(stage="load", step=0, num_steps=0, seconds_left=None))
         engine = running.seat.engine()
         running.token.raise_if_cancelled()
         resume = unfinished_file(job.id)
@@ -332,11 +323,11 @@ class JobQueue:
         for event in engine.render(job.request, pictures, running.token, job.out, resume=resume):
             match event:
                 case Progress():
-                    self._show(running, progress=event)
+                    self._standing.show(running, progress=event)
                 case Preview():
-                    self._show(running, preview=event)
+                    self._standing.show(running, preview=event)
                 case Notice():
-                    self._show(running, notice=event.text)
+                    self._standing.show(running, notice=event.text)
                 case Finished():
                     clip = event.clip
         if clip is None:
@@ -345,22 +336,11 @@ class JobQueue:
 
     def _rest(self, trouble: str, pause_s: float) -> bool:
         """Stand still because of `trouble` until it is time, or the user asks to go on; False if the studio closes."""
-        _log.warning("the queue waits: %s", trouble)
-        with self._changed:
-            self._trouble = trouble
-            self._touch()
-            self._changed.wait_for(lambda: self._closing or not self._trouble, pause_s)
-            self._trouble = ""
-            self._touch()
-            return not self._closing
+        return self._standing.stand_still(trouble, pause_s, lambda: self._closing)
 
     def try_again_now(self) -> None:
         """Do not wait any longer for the disk."""
-        with self._changed:
-            self._trouble = ""
-            self._touch()
-
-    # -- what is shown -------------------------------------------------------------------------------------------------
+        self._standing.go_on()
 
     def _after(self, job_id: str) -> Job:
         self._refresh()
@@ -370,43 +350,4 @@ class JobQueue:
         return job
 
     def _refresh(self) -> None:
-        """Show what the store holds now."""
-        with self._changed:
-            self._stamp = self._store.stamp()
-            self._paused = self._store.paused()
-            self._jobs = {job.id: with_progress(job, self._running.get(job.id)) for job in self._store.jobs()}
-            self._touch()
-
-    def _show(
-        self, running: Running, *, progress: Progress | None = None, preview: Preview | None = None, notice: str = ""
-    ) -> None:
-        with self._changed:
-            running.show(progress, preview, notice)
-            stored = self._jobs.get(running.job.id)
-            if stored is not None:
-                self._jobs[stored.id] = with_progress(stored, running)
-            self._touch()
-
-    def _over(self, running: Running) -> None:
-        with self._changed:
-            if self._running.get(running.job.id) is running:
-                del self._running[running.job.id]
-        with self._reporting():
-            self._refresh()
-
-    @contextlib.contextmanager
-    def _reporting(self) -> Generator[None]:
-        """Show a queue that cannot be read or written as trouble, until a later attempt succeeds."""
-        trouble = ""
-        try:
-            yield
-        except OutputError as error:
-            trouble = str(error)
-        with self._changed:
-            if trouble != self._unread:
-                self._unread = trouble
-                self._touch()
-
-    def _touch(self) -> None:
-        self._version += 1
-        self._changed.notify_all()
+        self._standing.refresh()

@@ -319,7 +319,10 @@ async def _read_sent(paths: list[str], files: list[UploadFile], read_folder: Fol
                 except OSError as error:
                     raise output_error(error, target) from error
         title = next(iter(PurePosixPath(paths[0]).parts), "")
-        return await run_in_threadpool(read_folder, Path(temporary), title)
+        try:
+            return await run_in_threadpool(read_folder, Path(temporary), title)
+        except InputError as error:  # where it lay for a moment says nothing to whoever sent it
+            raise InputError(str(error).replace(temporary, title)) from error
 
 
 def inside(root: Path, path: str) -> Path | None:

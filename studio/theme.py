@@ -10,9 +10,9 @@ from studio.languages import for_script
 
 WEB = Path(__file__).parent / "web"
 PARTS = (
-    "language", "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "drop",
-    "faces", "facebox", "prompt", "share", "presets", "cost", "forget", "report", "scene", "loras", "settings", "work",
-    "queue", "clips", "run", "reel", "compare", "picker", "clip_edit", "viewer", "swaps", "gallery", "models",
+    "language", "dom", "words", "history", "document", "menu", "cutter_stage", "cutter", "figure", "cast", "folder",
+    "drop", "faces", "facebox", "prompt", "share", "presets", "cost", "forget", "report", "scene", "loras", "settings",
+    "work", "queue", "clips", "run", "reel", "compare", "picker", "clip_edit", "viewer", "swaps", "gallery", "models",
     "lora_shelf", "page",
 )  # fmt: skip
 """The scripts, in the order in which they build on one another."""

@@ -45,8 +45,9 @@ async function sendClip(file) {
 
 // While files are dragged over the page every place that takes them shows itself; a drop anywhere else makes new people.
 // `shared(files, onShelf)` takes the shared files among them, wherever they fall. Clips are opened wherever they are dropped:
-// openClip(files, instead), and a gif that is none of ours is taken as a picture.
-function dropPart(root, elsewhere, shared, openClip) {
+// openClip(files, instead), and a gif that is none of ours is taken as a picture. So is the first of the folders:
+// openFolder(folder, alone).
+function dropPart(root, elsewhere, shared, openClip, openFolder) {
   let depth = 0;
   let target = null;
   const carries = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
@@ -90,6 +91,11 @@ function dropPart(root, elsewhere, shared, openClip) {
     aim(event);
     const take = target ? target.dropFiles : elsewhere;
     rest();
+    const folders = droppedFolders(event.dataTransfer);
+    if (folders.length) {
+      openFolder(folders[0], event.dataTransfer.items.length === 1);
+      return;
+    }
     const all = [...event.dataTransfer.files];
     const scenes = all.filter((file) => SHARED_FILE.test(file.name));
     const files = all.filter((file) => !scenes.includes(file));

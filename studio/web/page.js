@@ -109,17 +109,22 @@ async function begin() {
 
   let asking = false; // not "disabled": a button that is loses the focus of whoever pressed it by key
 
+  function nowAsking(now) {
+    asking = now;
+    run.render.setAttribute("aria-busy", now);
+  }
+
   async function render() {
     if (asking) return;
-    asking = true;
+    nowAsking(true);
     const draft = await scene.draft();
     if (!draft) {
-      asking = false;
+      nowAsking(false);
       run.fail(say("page_no_scene"));
       return;
     }
     const answer = await ask({ do: "render", ...draft, settings: settings.read(), count: settings.count(), replaces: run.replaces() });
-    asking = false;
+    nowAsking(false);
     const placed = settings.say(answer.field, answer.error);
     renderFault = Boolean(answer.error && !placed);
     run.fail(renderFault ? answer.error : "");

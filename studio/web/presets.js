@@ -20,7 +20,7 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
     pathBox,
     h("button", { type: "submit" }, say("presets_open")),
   );
-  const picker = h("input", { type: "file", multiple: true, class: "visually-hidden", tabIndex: -1, onchange: sendFolder });
+  const picker = h("input", { type: "file", multiple: true, class: "visually-hidden", tabIndex: -1, onchange: sendPicked });
   picker.setAttribute("webkitdirectory", "");
   picker.setAttribute("aria-label", say("presets_folder_sent"));
   const pickButton = h("button", { type: "button", onclick: () => picker.click() }, say("presets_pick"));
@@ -39,22 +39,11 @@ function presetsPart({ ask, root, openMenu, choosePreset, insertPreset, takeScen
     h("div", { class: "ways" }, pickButton, picker, sharedButton, sharedPicker, pathForm),
   );
 
-  async function sendFolder() {
-    const files = [...picker.files];
+  async function sendPicked() {
+    const files = [...picker.files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
     if (!files.length) return;
-    const form = new FormData();
-    for (const file of files) {
-      form.append("path", file.webkitRelativePath || file.name);
-      form.append("file", file);
-    }
     pickButton.disabled = true;
-    let answer;
-    try {
-      const response = await fetch("studio/folder", { method: "POST", body: form, headers: { "Accept-Language": spoken } });
-      answer = await response.json();
-    } catch (error) {
-      answer = { error: say("presets_not_sent") };
-    }
+    const answer = await sendFolder(files);
     pickButton.disabled = false;
     picker.value = "";
     takeScene(answer);

@@ -2,7 +2,8 @@
 // a button would vanish under the finger that presses it.
 
 function queuePart(ask, openJob, onChanging, onReport) {
-  const pause = h("button", { type: "button", class: "plain", onclick: () => tell({ do: "queue_pause", paused: !paused }) });
+  const pause = h("button", { type: "button", class: "plain", onclick: () => tell({ do: "queue_pause", paused: !paused }), onblur: showPause });
+  const title = h("h3", { tabIndex: -1 }, say("queue_title"));
   const held = h("p", { class: "notice", hidden: true }, say("queue_held"));
   const trouble = h("span", {});
   const stuck = h(
@@ -28,12 +29,18 @@ function queuePart(ask, openJob, onChanging, onReport) {
   let order = []; // ids of what waits, the next first
   let dragged = null; // the id of the row in the hand
   let paused = false;
+  let pausable = false; // by whoever asks, and there is something to pause or a pause to end
   let editing = null; // the waiting job whose scene is on the page
 
   async function tell(message) {
     const answer = await ask(message);
     sentence(fault, answer.error);
     return answer;
+  }
+
+  // Nothing is taken from under a finger: a button that has the focus goes with it.
+  function showPause() {
+    pause.hidden = !pausable && document.activeElement !== pause;
   }
 
   function change(job) {
@@ -211,7 +218,7 @@ function queuePart(ask, openJob, onChanging, onReport) {
     node: h(
       "section",
       { class: "queue", "aria-label": say("queue_title") },
-      h("header", {}, h("h3", {}, say("queue_title")), pause),
+      h("header", {}, title, pause),
       held,
       stuck,
       fault,
@@ -225,17 +232,18 @@ function queuePart(ask, openJob, onChanging, onReport) {
     // jobs: those that ended in the order of their end, then the others in the order of the queue
     show(jobs, standing) {
       paused = standing.paused;
-    pause.hidden = !standing.holdable;
       const live = jobs.filter((job) => job.state === "running" || job.state === "waiting");
       const open = jobs.filter((job) => job.state === "failed" || (job.state === "cancelled" && job.saved_step)).reverse();
       const ended = jobs.filter((job) => !live.includes(job) && !open.includes(job)).reverse();
+      pausable = standing.holdable && (paused || live.length > 0);
+      showPause();
       const names = new Set(jobs.map((job) => job.id));
       for (const [id, row] of rows) {
         if (names.has(id)) continue;
         const focused = row.node.contains(document.activeElement);
         row.node.remove();
         rows.delete(id);
-        if (focused) pause.focus();
+        if (focused) (pause.hidden ? title : pause).focus();
       }
       const waiting = live.filter((job) => job.state === "waiting");
       order = waiting.map((job) => job.id);

@@ -219,15 +219,28 @@ function scenePart(ask, changed, root, settings, foot) {
       instead();
       return;
     }
-    const several = files.length > 1 ? [say("scene_one_clip", { name: files[0].name })] : [];
-    cast.refuse(answer.error ? [answer.error] : several);
+    await showSent(answer, files.length > 1 ? [say("scene_one_clip", { name: files[0].name })] : []);
+  }
+
+  // A dropped folder is opened as one that is picked.
+  async function openFolder(folder, alone) {
+    cast.busy(say("scene_opening_folder"));
+    const { files, error } = await filesIn(folder);
+    const answer = error ? { error } : await sendFolder(files);
+    cast.busy("");
+    await showSent(answer, alone ? [] : [say("scene_one_folder", { name: folder.name })]);
+  }
+
+  // The scene of something that was dropped, with what is to be said of it.
+  async function showSent(answer, notes) {
+    cast.refuse(answer.error ? [answer.error] : notes);
     if (answer.error) return;
     for (const dialog of root.querySelectorAll("dialog[open]")) dialog.close(); // the scene would open behind it
     await take(Promise.resolve(answer), null);
     node.scrollIntoView({ behavior: "smooth", block: "start" });
   }
 
-  dropPart(root, (files) => cast.ways.person(files), takeShared, openDropped);
+  dropPart(root, (files) => cast.ways.person(files), takeShared, openDropped, openFolder);
 
   root.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.altKey || !document_.scene) return;

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 from playwright.sync_api import Page, TimeoutError, expect
 
-PATIENCE_MS = 60_000
+from tests.browser.asking import Visitor
+from tests.patience import PATIENCE_S
+
+PATIENCE_MS = 180_000
 """How long a step may take on a machine that is busy with other things; on a free one it takes milliseconds."""
+
+
+def taken(page: Page) -> None:
+    """Wait until the studio has taken in the press of the button: until then another one says nothing new."""
+    button = page.get_by_role("region", name="Render").locator("button.main")
+    expect(button).not_to_have_attribute("aria-busy", "true", timeout=PATIENCE_MS)
 
 
 def press_render(page: Page) -> None:
@@ -15,6 +25,7 @@ def press_render(page: Page) -> None:
     panel = page.get_by_role("region", name="Render")
     before = panel.get_attribute("data-job") or ""
     page.get_by_role("button", name="Render", exact=True).click()
+    taken(page)
     expect(panel).not_to_have_attribute("data-job", before, timeout=PATIENCE_MS)
 
 
@@ -27,7 +38,8 @@ def render(page: Page) -> None:
 
 def finish_renders(page: Page) -> None:
     """Leave no render behind for the next test, and no paused queue."""
-    for _ in range(40):
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
         remove = page.get_by_role("button", name="Remove")
         cancel = page.get_by_role("button", name="Cancel")
         resume = page.get_by_role("button", name="Resume queue")
@@ -40,11 +52,19 @@ def finish_renders(page: Page) -> None:
             elif resume.is_visible():
                 resume.click(timeout=3000)
                 # one click more, on the button that has turned round meanwhile, would hold the queue again
-                page.get_by_role("button", name="Pause queue").wait_for()
+                resume.wait_for(state="hidden")
             else:
                 return
         page.wait_for_timeout(300)
     raise AssertionError("a render could not be stopped")
+
+
+def hold(page: Page) -> None:
+    """Pause the queue while nothing is in it, which no button of the page does."""
+    program = Visitor(page.url)
+    assert program.ask("queue_pause", paused=True) == {"paused": True}
+    program.close()
+    page.get_by_text("The queue is paused").wait_for()
 
 
 def right_edges(page: Page) -> list[float]:

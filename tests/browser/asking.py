@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import httpx
 
+from tests.patience import PATIENCE_S
+
 Json = dict[str, Any]
 
 
@@ -15,7 +17,7 @@ class Visitor:
     """Somebody at a running studio; opening the page is part of making one."""
 
     def __init__(self, url: str, password: str | None = None) -> None:
-        self.http = httpx.Client(base_url=url, timeout=60, headers={"Origin": url.rstrip("/")}, trust_env=False)
+        self.http = httpx.Client(base_url=url, timeout=PATIENCE_S, headers={"Origin": url.rstrip("/")}, trust_env=False)
         if password is not None:
             self.http.post("/studio/enter", data={"password": password})
         self.page = self.http.get("/")
@@ -50,7 +52,7 @@ class Visitor:
             "render", scene=scene["scene"], prompt=scene["prompt"], settings=settings, title="Mine", allow_unbound=True
         )
 
-    def finished(self, job: str, patience_s: float = 60) -> Json:
+    def finished(self, job: str, patience_s: float = PATIENCE_S) -> Json:
         """Wait until a job has ended; its view."""
         until = time.monotonic() + patience_s
         while time.monotonic() < until:

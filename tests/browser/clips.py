@@ -23,21 +23,27 @@ FPS = 12
 WIDTH, HEIGHT = 128, 96
 
 
-def write_clip(folder: Path, name: str, *, seed: int = 1, num_frames: int = 25, prompt: str = PROMPT) -> Path:
-    """Write a clip of the test pair, newer than all others; frame n, up to 31, has the grey level 8 n."""
+def write_clip(
+    folder: Path, name: str, *, seed: int = 1, num_frames: int = 25, prompt: str = PROMPT, times: int = 1
+) -> Path:
+    """Write a clip of the test pair, newer than all others; frame n, up to 31, has the grey level 8 n.
+
+    It is so many `times` as wide and as high as usual, to make work with it last.
+    """
+    width, height = times * WIDTH, times * HEIGHT
     with tempfile.TemporaryDirectory() as work:
         write_pair(Path(work) / "pair", prompt)
         store = PictureStore(Path(work) / "pictures")
         settings = resolve_settings(
-            "nano", width=WIDTH, height=HEIGHT, num_frames=num_frames, fps=FPS, seed=seed, num_inference_steps=3
+            "nano", width=width, height=height, num_frames=num_frames, fps=FPS, seed=seed, num_inference_steps=3
         )
         request = RenderRequest(scene=load_source(str(Path(work) / "pair"), store).scene, settings=settings)
         recipe = make_recipe(request, store, "tests")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-seed{seed}.mp4"
-    with ClipWriter(path, width=WIDTH, height=HEIGHT, fps=FPS, recipe=recipe) as writer:
+    with ClipWriter(path, width=width, height=height, fps=FPS, recipe=recipe) as writer:
         for number in range(num_frames):
-            writer.write(np.full((HEIGHT, WIDTH, 3), 8 * (number % 32), np.uint8))
+            writer.write(np.full((height, width, 3), 8 * (number % 32), np.uint8))
     now = time.time_ns()
     os.utime(path, ns=(now, now))
     return path

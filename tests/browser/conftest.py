@@ -75,7 +75,8 @@ def supplied(supplied_studio: Supplied) -> Supplied:
     shutil.rmtree(supplied_studio.models, ignore_errors=True)
     (supplied_studio.server.home / "notices.json").unlink(missing_ok=True)
     hub = supplied_studio.hub
-    hub.break_after, hub.refuse, hub.pause_s, hub.damage = None, 0, 0.0, b""
+    hub.break_after, hub.refuse, hub.pause_s, hub.damage, hub.hold_at = None, 0, 0.0, b"", None
+    hub.go_on.clear()
     hub.requests.clear()
     return supplied_studio
 

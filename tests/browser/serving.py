@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 120
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def start_server(
     with said.open("w", encoding="utf-8") as file:
         variables = {name: value for name, value in environment(home).items() if name not in without}
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=file, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
         lines = said.read_text(encoding="utf-8").splitlines()
         ready = next((line for line in lines if "is ready after" in line), None)
@@ -65,4 +66,4 @@ def start_server(
 def stop_server(process: subprocess.Popen[bytes]) -> int:
     """Ask a studio to stop, as Ctrl-C does; return its exit code."""
     process.terminate()
-    return process.wait(60)
+    return process.wait(PATIENCE_S)

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 NAME = "somebody-lumosx.hf.space"
-START_S = 120
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ def running_space(folder: Path, home: Path, port: int, more: Mapping[str, str] |
             [sys.executable, "launcher.py"], cwd=folder, env=variables, stdout=file, stderr=subprocess.STDOUT
         )
     try:
-        until = time.monotonic() + START_S
+        until = time.monotonic() + PATIENCE_S
         while "is ready after" not in said.read_text() and time.monotonic() < until and process.poll() is None:
             time.sleep(0.2)
         assert "is ready after" in said.read_text(), said.read_text()
         yield Space(folder, home, process.pid, f"http://127.0.0.1:{port}/")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, said.read_text()
+        assert process.wait(PATIENCE_S) == 0, said.read_text()
     finally:
         process.kill()
         process.wait()

@@ -91,7 +91,7 @@ def test_numbers_that_cannot_be_are_told_at_once(open_page: Callable[..., Page],
 
 
 def test_long_work_shows_how_far_it_is_and_can_be_stopped(open_page: Callable[..., Page], server: Server) -> None:
-    write_clip(server.clips, "endless", seed=631, num_frames=49)
+    write_clip(server.clips, "endless", seed=631, num_frames=49, times=6)
     page = open_page()
     dialog = view(page, "Endless")
     dialog.get_by_text("Make a new clip of it").click()

@@ -22,6 +22,7 @@ from tests.browser.scenes import write_pair
 from tests.browser.serving import Server
 from tests.browser.slow_cutter import SLOW_SIZE
 from tests.browser.test_look import CONTRAST
+from tests.patience import wait_until
 
 Area = tuple[int, int, int, int]
 GREEN = (20, 160, 40)
@@ -153,7 +154,7 @@ def test_it_lands_there_after_zoom_and_pan_too(page: Page, server: Server, tmp_p
     page.mouse.move(before[0] - 120, before[1] + 90, steps=4)
     page.mouse.up()
     page.keyboard.up("Space")
-    page.wait_for_timeout(200)
+    wait_until(lambda: seen(page)[0] == pytest.approx(before[0] - 120, abs=3), "a picture that has moved")
     after = seen(page)
     assert after[0] == pytest.approx(before[0] - 120, abs=3)
     assert after[1] == pytest.approx(before[1] + 90, abs=3)

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.acts import render
 from tests.browser.conftest import Supplied
 from tests.browser.pictures import drop, photograph
+from tests.patience import wait_until
 from tests.unit.tiny_scrfd import BOX, CELL_PX, group_photograph
 
 CONSENT = "A real person’s face needs that person’s consent."
@@ -26,8 +27,11 @@ def page(open_page: Callable[..., Page], supplied: Supplied) -> Page:
     return page
 
 
-def people(page: Page) -> list[str]:
-    return [one.input_value() for one in page.locator(".kind-subject .face textarea.label").all()]
+def expect_people(page: Page, *names: str) -> None:
+    faces = page.locator(".kind-subject .face textarea.label")
+    expect(faces).to_have_count(len(names))
+    for number, name in enumerate(names):
+        expect(faces.nth(number)).to_have_value(name)
 
 
 def widths(page: Page) -> list[int]:
@@ -39,7 +43,7 @@ def test_two_faces_dropped_are_two_cards_without_a_box_to_draw(page: Page, tmp_p
     drop(page, [group_photograph(tmp_path / "Anna.png", [(6, 5)]), group_photograph(tmp_path / "Ben.png", [(12, 6)])])
     expect(page.locator(".kind-subject")).to_have_count(2)
     expect(page.locator(".busy")).to_be_hidden()
-    assert people(page) == ["Anna", "Ben"]
+    expect_people(page, "Anna", "Ben")
     expect(page.get_by_role("dialog", name="Where is the face?")).to_be_hidden()
     face = BOX[2] - BOX[0]
     assert all(face < width < 1.4 * face for width in widths(page))  # tight, with a little of what is around
@@ -55,7 +59,7 @@ def test_a_group_photograph_is_several_people_from_left_to_right(page: Page, tmp
     noses = [(14, 5), (3, 4), (8, 6)]
     drop(page, [group_photograph(tmp_path / "Holiday.png", noses, turned=(1,))])
     expect(page.locator(".kind-subject")).to_have_count(3)
-    assert people(page) == ["first person", "second person", "third person"]
+    expect_people(page, "first person", "second person", "third person")
     # the one on the left is the one that looks to the side
     expect(page.get_by_role("region", name="Subject 1")).to_contain_text("turned to the side")
     expect(page.get_by_role("region", name="Subject 2")).not_to_contain_text("turned to the side")
@@ -75,7 +79,7 @@ def test_where_no_face_is_found_the_box_is_drawn_by_hand_and_it_is_said_why(page
     expect(dialog).to_contain_text("No face was found in this picture. Draw the box by hand")
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
-    assert people(page) == ["Cat", "Anna"]
+    expect_people(page, "Cat", "Anna")
 
 
 def test_a_new_picture_for_a_face_takes_its_largest_face(page: Page, tmp_path: Path) -> None:
@@ -107,7 +111,7 @@ def test_without_a_detector_or_with_a_damaged_one_the_box_is_drawn_by_hand(
     expect(dialog).to_contain_text("is damaged: press Repair on the page's Models")
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
-    assert people(page) == ["Anna", "Ben"]
+    expect_people(page, "Anna", "Ben")
 
 
 def test_consent_is_said_once_and_remembered(open_page: Callable[..., Page], supplied: Supplied) -> None:
@@ -117,10 +121,7 @@ def test_consent_is_said_once_and_remembered(open_page: Callable[..., Page], sup
     note.get_by_role("button", name="Understood").press("Enter")
     expect(note).to_be_hidden()
     kept = supplied.server.home / "notices.json"
-    for _ in range(200):
-        if kept.exists():
-            break
-        page.wait_for_timeout(50)
+    wait_until(kept.exists, "a note of what was understood")
     assert kept.read_text() == '["consent"]'
     again = open_page(server=supplied.server)
     again.get_by_role("button", name="Models").wait_for()

@@ -65,6 +65,20 @@ def choose(page: Page, title: str) -> None:
     page.locator("dialog.picker").get_by_role("button").filter(has_text=title).first.click()
 
 
+def in_step(page: Page) -> float:
+    """Wait for two seconds in which the videos stay within a frame of each other; how far the first one went.
+
+    A machine that is busy with other things drops frames of one or the other: then there is another chance.
+    """
+    seen: list[float] = []
+    for _ in range(15):
+        worst, most = page.evaluate(DRIFT)
+        if worst <= 1 / FPS:
+            return float(most)
+        seen.append(worst)
+    raise AssertionError(f"the videos were apart by {seen} s")
+
+
 def test_clips_are_found_by_their_words(open_page: Callable[..., Page], server: Server) -> None:
     write_clip(server.clips, "zebra-one", seed=501, prompt=PROMPT + " A zebra watches.")
     write_clip(server.clips, "quokka-two", seed=502, prompt=PROMPT + " A quokka watches.")
@@ -136,9 +150,7 @@ def test_two_clips_play_in_step(open_page: Callable[..., Page], server: Server) 
     choose(page, "Step right")
     both = page.get_by_role("dialog", name="Side by side")
     page.wait_for_function(BOTH_PLAYING)
-    worst, most = page.evaluate(DRIFT)
-    assert worst <= 1 / FPS
-    assert most > 0.5
+    assert in_step(page) > 0.5
     both.get_by_role("button", name="Pause").click()
     for frames in ([5, 5], [30, 30], [45, 36]):  # the shorter one stands on its last frame
         both.get_by_role("slider", name="Position").fill(str(frames[0]))
@@ -177,7 +189,7 @@ def test_dress_swap_is_one_click_and_both_are_shown_in_step(open_page: Callable[
     expect(both.locator("figure").nth(1)).to_contain_text("Clothes exchanged")
     expect(both.locator("figure").nth(1)).to_contain_text("seed 550")
     page.wait_for_function(BOTH_PLAYING)
-    assert page.evaluate(DRIFT)[0] <= 1 / FPS
+    in_step(page)
     (made,) = [path for path in server.clips.iterdir() if path not in before and path.suffix == ".mp4"]
     was, now = read_recipe(original).request, read_recipe(made).request
     assert now.settings == was.settings

@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 
 from tests.browser.acts import right_edges
 from tests.browser.serving import Server
+from tests.patience import PATIENCE_S
 
 # WCAG contrast of an element's text against the first opaque ground behind it
 CONTRAST = """
@@ -58,7 +59,7 @@ def test_the_running_server_refuses_foreign_names(server: Server) -> None:
     for path in ("", "studio/hello", "gradio_api/info", "config"):
         request = urllib.request.Request(server.url + path, headers={"Host": "evil.example"})
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=10)
+            urllib.request.urlopen(request, timeout=PATIENCE_S)
         caught.value.close()
         assert caught.value.code == 400
 
@@ -70,6 +71,6 @@ def test_files_of_the_machine_cannot_be_fetched(server: Server) -> None:
         "studio/clip/..%2fstudio.json",
     ):
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(server.url + path, timeout=10)
+            urllib.request.urlopen(server.url + path, timeout=PATIENCE_S)
         caught.value.close()
         assert caught.value.code in (403, 404)

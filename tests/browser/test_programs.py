@@ -18,6 +18,7 @@ from engine.clip import read_recipe
 from engine.pictures import PictureStore
 from engine.shared_file import write_shared
 from engine.sources import load_source
+from tests.browser.acts import hold
 from tests.browser.serving import ROOT, Server
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "programs.md").read_text(encoding="utf-8"), re.S)
@@ -72,8 +73,7 @@ def test_what_cannot_be_is_told_in_a_sentence(client: Any) -> None:
 
 
 def test_a_page_sees_what_a_program_asked_for(client: Any, page: Page, open_page: Callable[..., Page]) -> None:
-    page.get_by_role("button", name="Pause queue").click()
-    page.get_by_text("The queue is paused").wait_for()
+    hold(page)
     render = client.predict("test-pair", {"seed": 77}, "Asked by a program", api_name="/submit")
     assert render["settings"]["seed"] == "77"
     expect(page.get_by_role("list", name="Queue")).to_contain_text("Asked by a program, seed 77")

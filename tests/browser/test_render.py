@@ -15,11 +15,12 @@ from playwright.sync_api import Page, expect
 from engine.errors import WeightsError
 from engine.paths import builtin_presets_dir
 from engine.weights import locate
-from tests.browser.acts import press_render, render
+from tests.browser.acts import hold, press_render, render, taken
 from tests.browser.pictures import drop
 from tests.browser.scenes import PROMPT
 from tests.browser.serving import ROOT, Server, environment, start_server, stop_server
 from tests.browser.tiny_engine import BROKEN, SLOW, TOO_BIG
+from tests.patience import PATIENCE_S
 
 
 def render_slowly(page: Page, steps: int = 200) -> None:
@@ -77,7 +78,7 @@ def test_cancel_keeps_nothing(page: Page, server: Server) -> None:
     before = set(server.clips.glob("*")) if server.clips.exists() else set[Path]()
     render_slowly(page)
     page.locator(".stage img").wait_for()
-    assert page.locator(".stage img").get_attribute("src", timeout=1000) is not None
+    assert page.locator(".stage img").get_attribute("src") is not None
     expect(page.locator(".status")).to_contain_text("step")
     expect(page.locator(".status")).to_contain_text("left")
     page.get_by_role("button", name="Cancel").click()
@@ -161,8 +162,7 @@ def test_a_render_with_the_keyboard_alone(open_page: Callable[..., Page]) -> Non
 
 
 def test_two_quick_clicks_and_a_held_key_are_one_render(page: Page) -> None:
-    page.get_by_role("button", name="Pause queue").click()
-    page.get_by_text("The queue is paused").wait_for()
+    hold(page)
     button = page.get_by_role("region", name="Render").locator("button.main")
     box = button.bounding_box()
     assert box is not None
@@ -173,8 +173,9 @@ def test_two_quick_clicks_and_a_held_key_are_one_render(page: Page) -> None:
         page.mouse.up(click_count=number)
         page.wait_for_timeout(300)
     expect(rows).to_have_count(1)
+    taken(page)
     button.focus()
-    for key in ("Enter", "Control+Enter"):
+    for number, key in enumerate(("Enter", "Control+Enter"), start=2):
         modifier, _, last = key.rpartition("+")
         if modifier:
             page.keyboard.down(modifier)
@@ -184,7 +185,8 @@ def test_two_quick_clicks_and_a_held_key_are_one_render(page: Page) -> None:
         page.keyboard.up(last)
         if modifier:
             page.keyboard.up(modifier)
-    expect(rows).to_have_count(3)
+        expect(rows).to_have_count(number)
+        taken(page)
     page.wait_for_timeout(500)
     expect(rows).to_have_count(3)
 
@@ -192,7 +194,7 @@ def test_two_quick_clicks_and_a_held_key_are_one_render(page: Page) -> None:
 def test_a_second_start_finds_the_first(server: Server) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "studio.app", "--no-browser", "--port", "8999"],
-        cwd=ROOT, env=environment(server.home), capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, env=environment(server.home), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"The studio is already running: {server.url}"
@@ -217,7 +219,7 @@ def test_the_built_in_model_makes_a_clip_of_dropped_pictures(open_page: Callable
         expect(page.get_by_role("textbox", name="Prompt")).to_have_value(re.compile("red hair .* blue jacket"))
         page.get_by_label("Steps").fill("4")
         page.get_by_role("button", name="Render", exact=True).click()
-        page.locator(".stage video").wait_for(timeout=180_000)
+        page.locator(".stage video").wait_for()
         expect(page.get_by_role("region", name="Render")).to_contain_text("built-in preview model")
         playing = "(v => v.videoWidth > 0 && !v.paused && v.currentTime > 0)(document.querySelector('.stage video'))"
         page.wait_for_function(playing)

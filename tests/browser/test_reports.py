@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.acts import press_render, render
+from tests.browser.acts import PATIENCE_MS, press_render, render
 from tests.browser.scenes import PROMPT
 from tests.browser.test_queue import queue
 from tests.browser.tiny_engine import BROKEN
@@ -25,7 +25,7 @@ def test_a_failed_render_is_reported_without_words_or_pictures(page: Page, tmp_p
     failed.get_by_role("button", name="Report the failure").click()
     dialog = page.get_by_role("dialog", name="Report a problem")
     expect(dialog).to_contain_text("The error and the settings of “Test pair”")
-    with page.expect_download(timeout=240_000) as download:
+    with page.expect_download(timeout=PATIENCE_MS) as download:
         dialog.get_by_role("button", name="Save the report").click()
     download.value.save_as(tmp_path / "report.zip")
     expect(dialog).to_be_hidden()

@@ -68,7 +68,7 @@ def test_a_visitor_renders_with_the_built_in_model_and_changes_no_preset(space: 
     assert "cannot be deleted" in visitor.ask("delete_preset", preset=presets[0])["error"]
     write_pair(tmp_path / "pair")
     job = visitor.render(visitor.send_folder(tmp_path / "pair"), num_frames=1)["job"]
-    done = visitor.finished(job, patience_s=240)
+    done = visitor.finished(job)
     assert done["state"] == "done", done
     assert visitor.http.get(f"/{done['clip']['url']}").content[4:8] == b"ftyp"
     visitor.close()

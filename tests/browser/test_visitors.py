@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.browser.acts import PATIENCE_MS
 from tests.browser.asking import Json, Visitor
 from tests.browser.scenes import write_pair
 from tests.browser.serving import Server, start_server, stop_server
 from tests.browser.tiny_engine import SLOW
+from tests.patience import wait_until
 
 PASSWORD = "a long word"
 TOKEN = "a" * 32
@@ -89,11 +90,8 @@ def things(anna: Visitor, tmp_path_factory: pytest.TempPathFactory) -> Things:
 
 
 def _result(visitor: Visitor, task: str) -> Json:
-    until = time.monotonic() + 30
-    while (found := visitor.ask("task", task=task))["state"] != "done":
-        assert time.monotonic() < until, found
-        time.sleep(0.1)
-    return found["result"]
+    wait_until(lambda: visitor.ask("task", task=task)["state"] == "done", "an end of that task")
+    return visitor.ask("task", task=task)["result"]
 
 
 def test_no_address_of_ones_own_opens_for_another(shared: Server, things: Things, ben: Visitor) -> None:
@@ -152,28 +150,25 @@ def test_a_preview_is_its_owners_and_a_later_visitor_is_served_between(
         folder = tmp_path / f"pair{len(scenes)}"
         write_pair(folder, prompt)
         scenes.append(visitor.send_folder(folder))
-    first = anna.ask("render", **_wanted(anna, scenes[0], steps=8))["job"]
-    last = [anna.ask("render", **_wanted(anna, scenes[0], steps=8))["job"] for _ in range(2)][-1]
+    # the longest there are, so that the first is still under way and the second not done when we look
+    first, _, last = (anna.ask("render", **_wanted(anna, scenes[0]))["job"] for _ in range(3))
     between = ben.render(scenes[1])["job"]
-    previews = {"anna": 0, "ben": 0}
-    until = time.monotonic() + 60
-    while time.monotonic() < until and previews["anna"] == 0:
-        previews["ben"] += "preview" in ben.ask("look")
-        previews["anna"] += "preview" in anna.ask("look")
-    assert previews["anna"] > 0
-    assert previews["ben"] == 0
+    wait_until(lambda: "preview" in anna.ask("look"), "a preview for whose render it is")
+    assert "preview" not in ben.ask("look")
+    assert {one["id"]: one["state"] for one in anna.ask("look")["jobs"]}[first] == "running"
+    assert anna.ask("cancel", job=first) == {"cancelled": True}
     assert ben.finished(between)["state"] == "done"
     states = {one["id"]: one["state"] for one in anna.ask("look")["jobs"]}
-    assert states[first] == "done"
+    assert states[first] == "cancelled"
     assert states[last] == "waiting"
     for one in states:
         anna.ask("cancel", job=one)
     anna.finished(last)
 
 
-def _wanted(visitor: Visitor, scene: Json, *, steps: int) -> Json:
+def _wanted(visitor: Visitor, scene: Json) -> Json:
     engine = next(one for one in visitor.ask("begin")["engines"] if one["name"] == "nano")
-    settings = {**engine["defaults"], "num_inference_steps": steps}
+    settings = {**engine["defaults"], "num_inference_steps": 200}
     return {"scene": scene["scene"], "prompt": scene["prompt"], "settings": settings, "title": "Slow",
             "allow_unbound": True}  # fmt: skip
 
@@ -181,7 +176,7 @@ def _wanted(visitor: Visitor, scene: Json, *, steps: int) -> Json:
 def test_at_most_ten_renders_of_one_person_wait(ben: Visitor, tmp_path: Path) -> None:
     write_pair(tmp_path / "pair", f"{SLOW} a man and a woman")
     scene = ben.send_folder(tmp_path / "pair")
-    wanted = _wanted(ben, scene, steps=40)
+    wanted = _wanted(ben, scene)
     assert "job" in ben.ask("render", **wanted, count=8)
     assert "At most 10" in ben.ask("render", **wanted, count=3)["error"]
     for one in ben.ask("look")["jobs"]:
@@ -261,16 +256,21 @@ def test_two_people_in_two_browsers(shared: Server, browser: Browser, anna: Visi
     refused: list[str] = []
     for cookies in ([{"name": name, "value": anna.http.cookies[name], "url": shared.url}], []):
         context = browser.new_context()
+        context.set_default_timeout(PATIENCE_MS)
         if cookies:
             context.add_cookies(cookies)  # pyright: ignore[reportArgumentType]
         page = context.new_page()
         page.on("response", lambda one: refused.append(one.url) if one.status >= 400 else None)
         page.goto(shared.url)
-        expect(page.get_by_role("heading", name="LumosX Studio")).to_be_visible(timeout=60_000)
+        expect(page.get_by_role("heading", name="LumosX Studio")).to_be_visible()
         page.get_by_role("button", name="Models").first.wait_for()
+        gallery = page.get_by_role("region", name="Clips")
+        clips = page.locator(f'video[src*="{things.clip}"], img[src*="{things.clip}"]')
+        here = gallery.get_by_role("article").first if cookies else gallery.get_by_text("Finished clips gather here")
+        expect(here).to_be_visible()
         page.wait_for_timeout(1500)
         assert page.get_by_role("button", name="Pause queue").count() == 0
-        titles.append(page.locator(f'video[src*="{things.clip}"], img[src*="{things.clip}"]').count())
+        titles.append(clips.count())
         context.close()
     assert titles[0] > 0
     assert titles[1] == 0

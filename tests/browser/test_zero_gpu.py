@@ -27,6 +27,7 @@ from tests.browser.asking import Json, Visitor
 from tests.browser.scenes import write_pair
 from tests.browser.serving import ROOT
 from tests.browser.spaces import Space, running_space
+from tests.patience import PATIENCE_S
 
 PORT = 8852
 CALL_S, MOST_S = 60, 30
@@ -84,7 +85,7 @@ def settings(one: Visitor, **chosen: Any) -> Json:
 
 
 def at_step(one: Visitor, job: str, step: int) -> Json:
-    until = time.monotonic() + 240
+    until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         found = next(each for each in one.ask("look")["jobs"] if each["id"] == job)
         if found["state"] == "running" and found["stage"] == "Painting" and found["step"] >= step:
@@ -105,7 +106,7 @@ def test_a_render_takes_the_card_in_its_visitors_name_for_the_seconds_that_were_
     assert seconds < CALL_S
     jobs = [one.render(one.send_folder(zero.scene), num_frames=1)["job"] for one in (anna, ben, anna)]
     for one, job in zip((anna, ben, anna), jobs, strict=True):
-        done = one.finished(job, patience_s=240)
+        done = one.finished(job)
         assert done["state"] == "done", done
         assert one.http.get(f"/{done['clip']['url']}").content[4:8] == b"ftyp"
     calls = zero.calls()
@@ -154,7 +155,7 @@ def test_a_card_that_is_taken_back_is_told_and_the_next_call_goes_on(
     assert "was taken back" in failed["error"]
     assert failed["saved_step"] >= 5
     assert dora.ask("queue_retry", job=job)["job"] == job
-    assert dora.finished(job, patience_s=240)["state"] == "done"
+    assert dora.finished(job)["state"] == "done"
     assert zero.calls()[-1]["pid"] != zero.calls()[-2]["pid"]
 
 
@@ -254,6 +255,6 @@ def test_in_the_sites_frame_a_draft_is_taken_and_rendered_in_its_visitors_name(
     inside.get_by_label("Size", exact=True).select_option(index=0)
     inside.get_by_label("Steps").fill("2")
     inside.get_by_role("button", name="Render", exact=True).click()
-    expect(inside.locator(".stage video")).to_be_visible(timeout=240_000)
+    expect(inside.locator(".stage video")).to_be_visible(timeout=PATIENCE_MS)
     assert [call["token"] for call in zero.calls()[before:]] == ["gina of the site around it"]
     chromium.close()

@@ -1,11 +1,23 @@
-"""What all fault tests count together, told in one line of JSON at the end."""
+"""What fault tests share: what they count together, told in one line of JSON at the end, and a queue at work."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from engine.paths import clips_dir, jobs_file
+from tests.patience import PATIENCE_S
+from tests.unit.tiny_studio import install_tiny_model, use_assets
+
+if TYPE_CHECKING:
+    from tests.faults.work import Work
 
 
 @dataclass
@@ -25,6 +37,23 @@ _TALLY = pytest.StashKey[Tally]()
 def tally(pytestconfig: pytest.Config) -> Tally:
     """The figures of the whole run; every test adds its own."""
     return pytestconfig.stash.setdefault(_TALLY, Tally())
+
+
+@pytest.fixture
+def work(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally) -> Iterator[Work]:
+    """A queue at work in the data folder `home`; at its end nothing may be broken there."""
+    from tests.faults.work import Work
+
+    monkeypatch.setattr("studio.jobs._PAUSES_S", (0.5,))
+    install_tiny_model(tmp_path / "assets")
+    use_assets(monkeypatch, tmp_path / "assets")
+    work = Work(tally)
+    yield work
+    work.let_end()
+    assert work.queue.close(PATIENCE_S)
+    with closing(sqlite3.connect(jobs_file())) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert not [path for path in clips_dir().iterdir() if path.name.startswith(".")]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE_S = 120
+from tests.patience import PATIENCE_S
+
 PRELOAD = [
     "tests.faults.queue_host",
     "tests.faults.victims",

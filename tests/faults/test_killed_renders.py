@@ -17,6 +17,7 @@ import pytest
 from engine.pictures import PictureStore
 from engine.sample_folder import write_sample_folder
 from tests.faults.conftest import Tally
+from tests.patience import PATIENCE_S
 from tests.unit.tiny_studio import install_tiny_model, tiny_scene, tiny_settings
 
 if not hasattr(signal, "SIGKILL"):
@@ -55,7 +56,7 @@ def test_a_killed_render_leaves_no_half_clip(tmp_path: Path, home: Path, fault_r
     target = tmp_path / "out"
     target.mkdir()
     whole = start(tmp_path / "assets", scene, target / "whole.mp4")
-    output, _ = whole.communicate(timeout=120)
+    output, _ = whole.communicate(timeout=PATIENCE_S)
     assert whole.returncode == 0
     num_events = len(output.splitlines())
     expected = frames_of(target / "whole.mp4")
@@ -71,11 +72,11 @@ def test_a_killed_render_leaves_no_half_clip(tmp_path: Path, home: Path, fault_r
                 break
         time.sleep(rng.random() * 0.02)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         if clip.exists():
             half_files += not np.array_equal(frames_of(clip), expected)
         again = start(tmp_path / "assets", scene, clip)
-        again.communicate(timeout=120)
+        again.communicate(timeout=PATIENCE_S)
         assert again.returncode == 0
         different += not np.array_equal(frames_of(clip), expected)
         clip.unlink()

@@ -20,10 +20,10 @@ from tests.faults.conftest import Tally
 from tests.faults.killing import PRELOAD
 from tests.faults.queue_host import host
 from tests.faults.test_killed_renders import frames_of
+from tests.patience import PATIENCE_S
 from tests.unit.tiny_studio import install_tiny_model
 
 SEEDS = (1, 2, 3)
-PATIENCE_S = 300
 
 
 @dataclass

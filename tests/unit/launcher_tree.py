@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.patience import PATIENCE_S, wait_until
+
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 120
 
 PYPROJECT = """
 [project]
@@ -136,10 +136,7 @@ class Tree:
 
     def wait_for(self, name: str) -> None:
         """Wait until the make-believe pip has put something on the desk."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not (self.desk / name).exists():
-            assert time.monotonic() < deadline, f"{name} never came"
-            time.sleep(0.02)
+        wait_until((self.desk / name).exists, name)
 
     def hang(self) -> None:
         """Have pip stop in the middle of the second package until `release`."""

@@ -1,7 +1,8 @@
 """The process that renders on one card: with the real engine and a tiny model where LUMOSX_TINY_ASSETS names its
 folder, else with an engine of sleep that writes down where it was beside each clip.
 
-LUMOSX_DIE_AT asks it to die after a step: once, or, at step 0, each time.
+LUMOSX_DIE_AT asks it to die after a step: once, or, at step 0, each time. As long as a file `hold` lies beside the
+clips, no render goes beyond step `HELD_AT`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from engine import render_process
 from engine.cancel import CancelToken
 from engine.errors import InputError
 from engine.events import Event, Finished, Notice, Progress
+from engine.files import write_atomically
 from engine.memory.cards import VISIBLE
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
 
 ASSETS = "LUMOSX_TINY_ASSETS"
 DIE_AT = "LUMOSX_DIE_AT"
+HOLD, HELD_AT = "hold", 5
 
 
 class SleepingEngine:
@@ -42,8 +45,11 @@ class SleepingEngine:
         for step in range(int(resume.read_text()) if resume.exists() else 0, steps + 1):
             cancel.raise_if_cancelled()
             time.sleep(0.01)
+            while step > HELD_AT and (out.parent / HOLD).exists():
+                cancel.raise_if_cancelled()
+                time.sleep(0.01)
             resume.parent.mkdir(exist_ok=True)
-            resume.write_text(str(step))
+            write_atomically(resume, str(step).encode())  # a kill in between leaves the step before
             yield Progress(stage="denoise", step=step, num_steps=steps, seconds_left=None)
             if step == int(os.environ.get(DIE_AT, "-1")) and not (step and mark.exists()):
                 mark.touch()

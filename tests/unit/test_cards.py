@@ -27,7 +27,8 @@ from studio import card_engine
 from studio.card_engine import CardEngine, card_engines
 from studio.job_store import CRASHED, JobStore
 from studio.jobs import Job, JobQueue, JobState
-from tests.unit.small_card import ASSETS, DIE_AT
+from tests.patience import PATIENCE_S
+from tests.unit.small_card import ASSETS, DIE_AT, HELD_AT, HOLD
 from tests.unit.test_runtime import frames_of
 from tests.unit.tiny_studio import tiny_request, use_assets
 
@@ -171,6 +172,7 @@ def test_one_process_renders_one_job_after_another_whatever_became_of_the_last(
     cancel = CancelToken()
     request = tiny_request(store, num_inference_steps=200)
     seen: list[Event] = []
+    (tmp_path / HOLD).touch()  # however slow we are, it is not done before it hears of the cancel
 
     def cancelled() -> None:
         for event in engine.render(request, store, cancel, tmp_path / "no.mp4", resume=tmp_path / "long"):
@@ -179,7 +181,8 @@ def test_one_process_renders_one_job_after_another_whatever_became_of_the_last(
 
     with pytest.raises(Cancelled):
         cancelled()
-    assert len(seen) < 100
+    assert not steps_of(seen) or steps_of(seen)[-1] <= HELD_AT
+    (tmp_path / HOLD).unlink()
     assert not (tmp_path / "no.mp4").exists()
     assert isinstance(events_of(engine, store, tmp_path)[-1], Finished)
     assert len(pids(tmp_path)) == 4
@@ -229,7 +232,7 @@ def test_a_program_that_cannot_be_started_is_said(
 
 
 def until(queue: JobQueue, holds: Callable[[tuple[Job, ...]], bool]) -> tuple[Job, ...]:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     version = -1
     while time.monotonic() < deadline:
         version = queue.wait(version, 1)
@@ -246,7 +249,9 @@ def test_two_cards_render_two_jobs_at_once_and_one_can_be_cancelled_or_killed(
         lambda: pytest.fail("there are cards"), store, lambda: clips, JobStore(tmp_path / "studio.sqlite3"),
         card_engines=lambda: tuple(partial(CardEngine, card, module=MODULE) for card in ("GPU-a", "GPU-b")),
     )  # fmt: skip
-    requests = [tiny_request(store, seed=seed, num_inference_steps=150) for seed in range(4)]
+    clips.mkdir()
+    (clips / HOLD).touch()  # none is done before the second process has begun
+    requests = [tiny_request(store, seed=seed, num_inference_steps=4 * HELD_AT) for seed in range(4)]
     first = queue.submit(requests[0], "Cards", *requests[1:])
     painting = until(queue, lambda jobs: sum(_paints(job) for job in jobs) == 2)
     assert [job.state for job in painting] == [JobState.running] * 2 + [JobState.waiting] * 2
@@ -254,6 +259,7 @@ def test_two_cards_render_two_jobs_at_once_and_one_can_be_cancelled_or_killed(
     begun = [line.split() for line in (clips / "seen.txt").read_text().splitlines()]
     second = next(int(pid) for _, pid, name in begun if painting[1].out and name == painting[1].out.name)
     os.kill(second, signal.SIGTERM)  # its job goes on in a new process, and the other card does not notice
+    (clips / HOLD).unlink()
     jobs = until(queue, lambda jobs: all(job.final for job in jobs))
     assert [job.state for job in jobs] == [JobState.cancelled] + [JobState.done] * 3
     assert all(job.clip is not None and job.clip.path.read_bytes() == b"clip" for job in jobs[1:])
@@ -261,9 +267,9 @@ def test_two_cards_render_two_jobs_at_once_and_one_can_be_cancelled_or_killed(
     seen = [line.split() for line in (clips / "seen.txt").read_text().splitlines()]
     assert {card for card, _, _ in seen} == {"GPU-a", "GPU-b"}
     assert len({pid for _, pid, _ in seen}) == 3
-    assert queue.close(30)
+    assert queue.close(PATIENCE_S)
     assert not any(psutil.pid_exists(int(pid)) for _, pid, _ in seen)
-    assert not list((home / "unfinished").iterdir())
+    assert not list((home / "unfinished").glob("[!.]*"))  # what the killed one was writing goes at the next start
 
 
 def _paints(job: Job) -> bool:

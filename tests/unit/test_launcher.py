@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.launcher_tree import PATIENCE_S, ROOT, Tree, kill_group, make_tree
+from tests.patience import PATIENCE_S
+from tests.unit.launcher_tree import ROOT, Tree, kill_group, make_tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="uses signals and links as POSIX has them")
 

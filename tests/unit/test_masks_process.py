@@ -27,6 +27,7 @@ from engine.masks.worker import Worker, mask_png
 from engine.pictures import PictureStore, model_picture
 from engine.scene import Reference, Role
 from studio.cutting import Cutting
+from tests.patience import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 CLICK = {"steps": [["click", 120, 90, True]]}
@@ -201,9 +202,10 @@ def test_closing_interrupts_a_question(stubborn: CutterProgram, tmp_path: Path) 
 
     thread = threading.Thread(target=ask)
     thread.start()
+    wait_until(process._lock.locked, "a question under way")
     time.sleep(0.3)
     process.close()
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert len(caught) == 1
 
 
@@ -212,17 +214,14 @@ def test_the_process_ends_when_the_studio_is_killed(store: PictureStore, picture
         "import sys, time; from pathlib import Path\n"
         "from engine.masks.process import CutterProcess\nfrom engine.masks.programs import BUILT_IN\n"
         f"one = CutterProcess(BUILT_IN, Path({str(store.root)!r}))\n"
-        f"one.ask({{'do': 'open', 'picture': {picture!r}}})\nprint(one.pid, flush=True)\ntime.sleep(60)\n"
+        f"one.ask({{'do': 'open', 'picture': {picture!r}}})\nprint(one.pid, flush=True)\ntime.sleep(600)\n"
     )
     studio = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     with studio:
         assert studio.stdout is not None
         pid = int(studio.stdout.readline())
         studio.kill()
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and _alive(pid):
-        time.sleep(0.1)
-    assert not _alive(pid)
+    wait_until(lambda: not _alive(pid), "an end of the process that cuts")
 
 
 def _alive(pid: int) -> bool:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from engine.cancel import CancelToken
 from engine.engines import engine_info
+from engine.errors import InputError
 from engine.events import Event, Finished
 from engine.pictures import PictureStore
 from engine.request import Clip, RenderRequest
@@ -24,6 +25,7 @@ from studio.jobs import JobQueue, JobState
 from studio.languages import sentences
 from studio.library import Library
 from studio.workshop import Workshop
+from tests.patience import PATIENCE_S, wait_until
 
 WORDS = "A man in a red coat."
 
@@ -87,7 +89,7 @@ def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Stand]:
     _preset(tmp_path / "presets" / "01-test_man")
     stand = _Stand(tmp_path)
     yield stand
-    assert stand.queue.close(10)
+    assert stand.queue.close(PATIENCE_S)
 
 
 @pytest.fixture
@@ -167,6 +169,15 @@ def test_paths_are_for_this_machine_only(tmp_path: Path, stand: _Stand) -> None:
     assert "same machine" in remote.ask(do="open", path=str(folder))["error"]
 
 
+def test_a_folder_of_pictures_alone_is_told_what_a_scene_has(tmp_path: Path, stand: _Stand) -> None:
+    (tmp_path / "Summer").mkdir()
+    Image.new("RGB", (20, 20), "tan").save(tmp_path / "Summer" / "beach.png")
+    with pytest.raises(InputError, match="“Our summer” holds pictures but no scene"):
+        stand.desk.read_folder(tmp_path / "Summer", "Our summer")
+    with pytest.raises(InputError, match=r"has no caption\.txt"):
+        stand.desk.read_folder(tmp_path / "presets", "Presets")
+
+
 def test_a_request_becomes_a_job_with_the_words_of_the_page(stand: _Stand, scene: dict[str, Any]) -> None:
     words = "A man in a red coat, running."
     answer = stand.ask(do="render", scene=scene, prompt=words, title="Run", settings=stand.settings())
@@ -237,13 +248,15 @@ def test_the_queue_can_be_held_put_in_order_changed_and_tidied(stand: _Stand, sc
     assert "begun" in render("late", replaces=ids[0])["error"]
 
 
-def test_a_failed_job_is_tried_again_and_its_log_can_be_kept(stand: _Stand, scene: dict[str, Any]) -> None:
+def test_a_failed_job_is_tried_again_and_its_log_can_be_kept(
+    stand: _Stand, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studio.jobs._PAUSES_S", (2 * PATIENCE_S,))  # it stands still until it is told to go on
     (stand.home / "clips").write_text("something stands where the clips should go")
     job = stand.ask(do="render", scene=scene, prompt=WORDS, title="x", settings=stand.settings(), allow_unbound=True)[
         "job"
     ]
-    while not stand.queue.trouble:
-        stand.queue.wait(stand.queue.version, 1)
+    wait_until(lambda: stand.queue.trouble, "a queue that says what is in its way")
     assert "something else stands there" in stand.ask(do="look")["queue"]["trouble"]
     (stand.home / "clips").unlink()
     stand.ask(do="queue_now")

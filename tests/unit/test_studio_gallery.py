@@ -32,6 +32,7 @@ from studio.jobs import JobQueue
 from studio.languages import speaking
 from studio.put_aside import PutAside
 from studio.workshop import Workshop
+from tests.patience import PATIENCE_S
 from tests.unit.small_recipe import small_recipe
 
 PROMPT = "A man in a red coat meets a woman in a green dress."
@@ -126,7 +127,7 @@ def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Stand]:
     stand = _Stand(tmp_path)
     yield stand
     assert stand.workshop.close()
-    assert stand.queue.close(10)
+    assert stand.queue.close(PATIENCE_S)
 
 
 def test_clips_come_once_newest_first_and_later_only_what_changed(stand: _Stand) -> None:

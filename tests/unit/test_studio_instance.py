@@ -28,6 +28,7 @@ from studio.instance import (
     running_instance,
     state_file,
 )
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -169,6 +170,6 @@ def test_a_window_needs_a_browser_that_can(tmp_path: Path, monkeypatch: pytest.M
 def test_starting_loads_nothing_heavy() -> None:
     code = "import sys, studio.app; print(sorted({'torch', 'gradio', 'numpy', 'PIL', 'av'} & set(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert done.stdout.strip() == "[]"

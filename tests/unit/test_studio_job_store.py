@@ -18,7 +18,9 @@ from engine.request import Clip, RenderRequest
 from engine.scene import Scene
 from studio.job_file import FORMS, JobFile
 from studio.job_store import CRASHED, Heart, Job, JobState, JobStore, Wish
-from studio.lease import PATIENCE_S, Watch
+from studio.lease import PATIENCE_S as STILL_S
+from studio.lease import Watch
+from tests.patience import PATIENCE_S
 
 ME, OTHER = "here/1/a", "there/2/b"
 
@@ -90,7 +92,7 @@ def test_many_processes_claim_every_job_once(store: JobStore, path: Path) -> Non
     ids = {store.add(request(), "x") for _ in range(12)}
     command = [sys.executable, "-W", "ignore::ResourceWarning", "-c", script, str(path)]
     workers = [subprocess.Popen([*command, f"h/{number}/x"], stdout=subprocess.PIPE, text=True) for number in range(3)]
-    said = [line.split() for worker in workers for line in worker.communicate(timeout=120)[0].splitlines()]
+    said = [line.split() for worker in workers for line in worker.communicate(timeout=PATIENCE_S)[0].splitlines()]
     assert [worker.returncode for worker in workers] == [0, 0, 0]
     assert sorted(job for job, _ in said) == sorted(ids)
     assert len({out for _, out in said}) == len(ids)
@@ -209,12 +211,12 @@ def test_a_heart_is_dead_when_it_stands_still_or_its_process_is_gone() -> None:
     away = Heart(job_id="3", holder="elsewhere/1/x", beats=3)
     mine = Heart(job_id="4", holder=ME, beats=3)
     assert watch.dead([gone, here, away, mine]) == [gone]
-    now = PATIENCE_S - 1
+    now = STILL_S - 1
     beating = Heart(job_id="3", holder="elsewhere/1/x", beats=4)
     assert watch.dead([here, beating, mine]) == []
-    now = PATIENCE_S + 1
+    now = STILL_S + 1
     assert watch.dead([here, beating, mine]) == [here]
-    now = 3 * PATIENCE_S
+    now = 3 * STILL_S
     assert watch.dead([beating, mine]) == [beating]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from engine.scene import Scene
 from studio.job_files import file_words
 from studio.job_store import JobStore
 from studio.jobs import Job, JobQueue, JobState
+from tests.patience import PATIENCE_S, wait_until
 
 STEPS = 3
 
@@ -29,6 +31,7 @@ class _Engine:
         self.gate = gate
         self.threads: set[str] = set()
         self.disk_full = False
+        self.refusals = 0
 
     def render(
         self, request: RenderRequest, pictures: PictureStore, cancel: CancelToken, out: Path, *, resume: Path
@@ -36,7 +39,7 @@ class _Engine:
         self.threads.add(threading.current_thread().name)
         begin = int(resume.read_text()) if resume.exists() else 0
         for step in range(begin + 1, STEPS + 1):
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=PATIENCE_S)
             cancel.raise_if_cancelled()
             if request.scene.prompt == "too large":
                 raise MachineError("There is too little memory; choose a smaller size.")
@@ -45,6 +48,7 @@ class _Engine:
             if request.scene.prompt == "no clip":
                 return
             if self.disk_full:
+                self.refusals += 1
                 raise OutputError("The disk is full; free some space.")
             resume.parent.mkdir(exist_ok=True)
             resume.write_text(str(step))
@@ -84,14 +88,14 @@ class _Stand:
             self.gate.release()
 
     def until(self, job: Job, holds: Callable[[Job], bool]) -> Job:
-        version = -1
-        for _ in range(1000):
+        deadline, version = time.monotonic() + PATIENCE_S, -1
+        while time.monotonic() < deadline:
             version = self.queue.wait(version, 10)
             now = self.queue.job(job.id)
             assert now is not None
             if holds(now):
                 return now
-        raise AssertionError("the job never got there")
+        raise AssertionError(f"the job never got there: {self.queue.job(job.id)}")
 
     def final(self, job: Job) -> Job:
         return self.until(job, lambda now: now.final)
@@ -102,7 +106,7 @@ def stand(tmp_path: Path) -> Iterator[_Stand]:
     stand = _Stand(tmp_path)
     yield stand
     stand.go(100)
-    assert stand.queue.close(10)
+    assert stand.queue.close(PATIENCE_S)
 
 
 def test_a_job_goes_through_its_steps_to_a_clip(stand: _Stand) -> None:
@@ -189,7 +193,7 @@ def test_an_engine_that_cannot_be_made_fails_the_job_only(tmp_path: Path) -> Non
             version = queue.wait(version, 5)
         assert now.error == "The model does not fit; close other programs."
     assert len(calls) == 2
-    assert queue.close(5)
+    assert queue.close(PATIENCE_S)
 
 
 def test_many_watchers_see_the_same_and_watching_changes_nothing(stand: _Stand) -> None:
@@ -209,7 +213,7 @@ def test_many_watchers_see_the_same_and_watching_changes_nothing(stand: _Stand) 
         watcher.start()
     stand.go()
     for watcher in watchers:
-        watcher.join(10)
+        watcher.join(PATIENCE_S)
         assert not watcher.is_alive()
     assert stand.final(job).state is JobState.done
 
@@ -219,10 +223,11 @@ def test_closing_keeps_everything_for_the_next_start_and_takes_no_more(tmp_path:
     running, waiting = stand.submit("a dog"), stand.submit("a cat")
     stand.go(1)
     stand.until(running, lambda now: now.preview is not None)
-    closer = threading.Thread(target=stand.queue.close, args=(10,))
+    closer = threading.Thread(target=stand.queue.close, args=(PATIENCE_S,))
     closer.start()
+    wait_until(lambda: stand.queue._running[running.id].token.cancelled, "a render that is told to stop")
     stand.go(1)
-    closer.join(10)
+    closer.join(PATIENCE_S)
     assert not closer.is_alive()
     with pytest.raises(UserError, match="start it again"):
         stand.submit("a dog")
@@ -232,7 +237,7 @@ def test_closing_keeps_everything_for_the_next_start_and_takes_no_more(tmp_path:
     done = [stand.final(job) for job in (running, waiting)]
     assert [job.state for job in done] == [JobState.done] * 2
     assert [job.request.scene.prompt for job in done] == ["a dog", "a cat"]
-    assert stand.queue.close(10)
+    assert stand.queue.close(PATIENCE_S)
 
 
 def test_a_cancelled_job_begins_anew_and_a_stopped_one_goes_on(stand: _Stand, home: Path) -> None:
@@ -295,18 +300,18 @@ def test_a_paused_queue_waits_and_can_be_put_in_order_and_changed(stand: _Stand)
 def test_a_full_disk_holds_the_queue_and_it_goes_on_when_there_is_room(
     stand: _Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studio.jobs._PAUSES_S", (0.05,))
+    monkeypatch.setattr("studio.jobs._PAUSES_S", (0.05, 2 * PATIENCE_S))
     stand.go(1)
     job = stand.submit("a dog")
     stand.until(job, lambda now: now.preview is not None)
     stand.engines[0].disk_full = True
-    stand.go(1)
-    stand.until(job, lambda now: now.state is JobState.waiting)
-    while not stand.queue.trouble:
-        stand.queue.wait(stand.queue.version, 1)
+    stand.go(2)  # it tries once more by itself, and then stands still until it is told to go on
+    wait_until(lambda: stand.engines[0].refusals == 2 and stand.queue.trouble, "a queue that waits for the disk")
     assert stand.queue.trouble == "The disk is full; free some space."
+    stand.until(job, lambda now: now.state is JobState.waiting)
     stand.engines[0].disk_full = False
     stand.go(100)
+    stand.queue.try_again_now()
     assert stand.final(job).state is JobState.done
     assert stand.queue.trouble == ""
 
@@ -319,8 +324,7 @@ def test_two_studios_on_one_folder_share_the_work_and_see_the_same(
     jobs = [stand.submit("a dog") for _ in range(6)]
     other.start()
     stand.go(1)
-    while sum(job.state is JobState.running for job in other.jobs()) < 2:
-        other.wait(other.version, 1)
+    wait_until(lambda: sum(job.state is JobState.running for job in other.jobs()) == 2, "work for both")
     mine = [job for job in other.jobs() if job.state is JobState.running]
     theirs = next(job for job in mine if job.holder == other._holder)
     assert len({job.id for job in mine}) == 2
@@ -330,7 +334,7 @@ def test_two_studios_on_one_folder_share_the_work_and_see_the_same(
     assert {job.state for job in done if job.id != theirs.id} == {JobState.done}
     assert len({job.clip.path for job in done if job.clip}) == len([job for job in done if job.clip])
     assert len(stand.engines) == 2
-    assert other.close(10)
+    assert other.close(PATIENCE_S)
 
 
 def test_who_lost_a_job_stops_and_writes_nothing(stand: _Stand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,10 +347,9 @@ def test_who_lost_a_job_stops_and_writes_nothing(stand: _Stand, monkeypatch: pyt
         pass  # a beat came between our look and our hand; the worker stands at its gate and cannot take the job back
     assert store.claim("elsewhere/1/x", lambda job, _: Path("x.mp4")) is not None
     running = stand.queue._running[job.id]
-    assert running.token._event.wait(10)  # noticed at the next beat, long before the step is done
+    assert running.token._event.wait(PATIENCE_S)  # noticed at the next beat, long before the step is done
     stand.go(1)
-    while stand.queue._running:
-        stand.queue.wait(stand.queue.version, 1)
+    wait_until(lambda: not stand.queue._running, "an end of the work on it")
     now = store.jobs()[0]
     assert (now.state, now.holder) == (JobState.running, "elsewhere/1/x")
     store.close()

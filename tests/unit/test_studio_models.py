@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from studio.notices import Notices
 from studio.picture_advice import picture_advice
 from studio.routes import routes
 from studio.view import engine_view
+from tests.patience import wait_until
 from tests.small_catalogue import DETECTOR, PACK, pack_of, use, write_catalogue
 from tests.unit.test_faces import face
 from tests.unit.tiny_lora import write_lora_for_nano
@@ -58,9 +58,7 @@ def shown(desk: ModelsDesk, name: str = FACES) -> Json:
 
 def ended(desk: ModelsDesk, name: str = FACES) -> Json:
     """Wait until nothing is done with this model any more."""
-    deadline = time.monotonic() + 60
-    while shown(desk, name)["errand"] is not None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: shown(desk, name)["errand"] is None, "an end of what is done")
     return shown(desk, name)
 
 
@@ -195,10 +193,8 @@ def test_what_a_killed_studio_was_sent_is_thrown_away(small: None, home: Path) -
 
 def loras_ended(desk: ModelsDesk) -> Json:
     """Wait until no LoRA is being added."""
-    deadline = time.monotonic() + 120
-    while (now := desk.answers["models"]({})["loras"])["errand"] is not None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return now
+    wait_until(lambda: desk.answers["models"]({})["loras"]["errand"] is None, "a LoRA that is added or refused")
+    return desk.answers["models"]({})["loras"]
 
 
 def test_a_lora_is_added_from_its_path_offered_and_removed(desk: ModelsDesk, home: Path, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ class _Site:
     def _read(self, folder: Path, title: str) -> dict[str, Any]:
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         self.received.append((files, title))
+        if title == "empty":
+            raise InputError(f"The folder “{folder}” is empty.")
         if title == "bad":
             raise InputError("This folder holds no scene; choose another one.")
         return {"title": title}
@@ -160,6 +162,7 @@ def test_a_file_cannot_leave_its_folder(site: _Site, path: str) -> None:
 
 def test_what_is_wrong_with_a_folder_is_a_sentence(site: _Site) -> None:
     assert site.send(["bad/caption.txt"]).json() == {"error": "This folder holds no scene; choose another one."}
+    assert site.send(["empty/caption.txt"]).json() == {"error": "The folder “empty” is empty."}
     assert "too many files" in site.send([f"big/{number}.png" for number in range(200)]).json()["error"]
     assert "too large" in site.send(["x/caption.txt"], **{"Content-Length": str(2**40)}).json()["error"]
     assert "empty" in site.client.post("/studio/folder", files=[("other", b"x")]).json()["error"]

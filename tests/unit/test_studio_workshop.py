@@ -10,13 +10,14 @@ import pytest
 
 from engine.errors import InputError, UserError
 from studio.workshop import Report, TaskState, Workshop
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
 def workshop() -> Iterator[Workshop]:
     workshop = Workshop()
     yield workshop
-    assert workshop.close()
+    assert workshop.close(PATIENCE_S)
 
 
 def ended(workshop: Workshop, task_id: str) -> TaskState:
@@ -31,14 +32,14 @@ def test_tasks_run_in_order_and_tell_how_far_they_are(workshop: Workshop) -> Non
 
     def work(number: int, report: Report) -> dict[str, Any]:
         report(1, 2)
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE_S)
         order.append(number)
         report(2, 2)
         return {"number": number}
 
     first = workshop.begin(lambda report: work(1, report)).id
     second = workshop.begin(lambda report: work(2, report)).id
-    task = workshop.look(first, 10, seen=0)
+    task = workshop.look(first, PATIENCE_S, seen=0)
     assert (task.state, task.num_done, task.num_all) == (TaskState.running, 1, 2)
     assert workshop.look(second).state is TaskState.waiting
     go_on.set()
@@ -57,7 +58,7 @@ def test_a_task_can_be_stopped_whether_it_waits_or_runs(workshop: Workshop) -> N
 
     first = workshop.begin(endless).id
     second = workshop.begin(endless).id
-    assert running.wait(10)
+    assert running.wait(PATIENCE_S)
     workshop.cancel(second)
     assert workshop.look(second).state is TaskState.cancelled
     workshop.cancel(first)
@@ -88,6 +89,6 @@ def test_what_goes_wrong_is_a_sentence_and_the_next_task_runs(
 
 def test_after_closing_nothing_begins() -> None:
     workshop = Workshop()
-    assert workshop.close()
+    assert workshop.close(PATIENCE_S)
     with pytest.raises(UserError, match="closing"):
         workshop.begin(lambda _: {})

@@ -236,7 +236,7 @@ from engine.weights.convert import convert_bundle
 def watch(progress):
     print(progress.stage, flush=True)
     if progress.stage == "convert transformer":
-        time.sleep(60)
+        time.sleep(600)
 
 convert_bundle(Path(sys.argv[1]), Path(sys.argv[2]), watch)
 """

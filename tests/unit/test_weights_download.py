@@ -52,7 +52,8 @@ WANTED = CatalogueEntry(
 
 class LoopbackHub(ThreadingHTTPServer):
     """Speaks as much of the hub as a download needs. `break_after`: close the connection after so many bytes of a
-    body; `refuse`: answer with this code instead of a file; `pause_s`: wait after each 16 kB."""
+    body; `refuse`: answer with this code instead of a file; `pause_s`: wait after each 16 kB; `hold_at`: send no more
+    than so many bytes of a body until `go_on` is set."""
 
     daemon_threads = True
 
@@ -64,6 +65,8 @@ class LoopbackHub(ThreadingHTTPServer):
         self.breaks = 0
         self.ignore_ranges = False
         self.refuse, self.pause_s = 0, 0.0
+        self.hold_at: int | None = None
+        self.go_on = threading.Event()
         self.damage = b""
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
 
@@ -99,19 +102,26 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        limit = self.server.break_after
-        if limit is not None and len(body) > limit:
-            self.server.breaks += 1
-            self.wfile.write(body[:limit])
-            self.wfile.flush()
-            self.close_connection = True
-            self.connection.shutdown(2)
-            return
-        with contextlib.suppress(ConnectionError):  # whoever asked has been stopped
-            step = 1 << 14 if self.server.pause_s else max(len(body), 1)
-            for start in range(0, len(body), step):
-                self.wfile.write(body[start : start + step])
-                time.sleep(self.server.pause_s)
+        limit, hold = self.server.break_after, self.server.hold_at
+        broken = limit is not None and len(body) > limit
+        self.server.breaks += broken
+        body = body[:limit] if broken else body
+        with contextlib.suppress(OSError):  # whoever asked has been stopped
+            if hold is not None and len(body) >= hold:
+                self._send(body[:hold])
+                self.server.go_on.wait()
+                body = body[hold:]
+            self._send(body)
+            if broken:
+                self.wfile.flush()
+                self.close_connection = True
+                self.connection.shutdown(2)
+
+    def _send(self, body: bytes) -> None:
+        step = 1 << 14 if self.server.pause_s else max(len(body), 1)
+        for start in range(0, len(body), step):
+            self.wfile.write(body[start : start + step])
+            time.sleep(self.server.pause_s)
 
 
 def _listing(repository: str, content: dict[str, bytes]) -> dict[str, Any]:
@@ -132,6 +142,7 @@ def serving(server: LoopbackHub) -> Generator[LoopbackHub, None, None]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield server
+        server.go_on.set()
         server.shutdown()
         thread.join()
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -32,6 +31,7 @@ from engine.weights import hub as hub_module
 from engine.weights.catalogue import CatalogueEntry
 from engine.weights.install import check, install, leftover, needs, remove_leftover, repair
 from engine.weights.installed import model_folder
+from tests.patience import PATIENCE_S, wait_until
 from tests.small_catalogue import CUTTER, DETECTOR, PACK, pack_of, use, write_catalogue
 from tests.unit.test_weights_download import LoopbackHub, serving
 
@@ -309,7 +309,7 @@ def started(errand: dict[str, Any]) -> Generator[subprocess.Popen[str]]:
     finally:
         close_input(process)
         process.stdout.close()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def last_line(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -345,7 +345,7 @@ def test_an_errand_ends_in_a_sentence(hub: LoopbackHub) -> None:
 
 
 def test_a_closed_input_stops_an_errand_and_the_next_goes_on(hub: LoopbackHub, home: Path) -> None:
-    hub.pause_s = 0.05
+    hub.pause_s = 0.5  # far from its end when it is stopped, however late that is
     with started({"do": "install", "name": SAM}) as process:
         assert process.stdout is not None
         while json.loads(process.stdout.readline()).get("step", 0) == 0:
@@ -360,17 +360,18 @@ def test_a_closed_input_stops_an_errand_and_the_next_goes_on(hub: LoopbackHub, h
 
 
 def test_a_killed_errand_loses_nothing(hub: LoopbackHub, home: Path) -> None:
-    hub.pause_s = 0.02
+    arrived = hub.hold_at = 100_000
+
+    def parts() -> list[int]:
+        return [path.stat().st_size for path in (home / "models" / SAM).glob("*.part")]
+
     with started({"do": "install", "name": SAM}) as process:
-        deadline = time.monotonic() + 60
-        while not any((home / "models").rglob("*.part")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.2)
+        wait_until(lambda: parts() == [arrived], "a file that is here in part")
         process.send_signal(signal.SIGKILL)
-    arrived = next((home / "models" / SAM).glob("*.part")).stat().st_size
-    assert 0 < arrived < len(NETWORK)
+        process.wait(PATIENCE_S)
+    assert parts() == [arrived]
     assert weights.status(SAM).problem != ""
-    hub.pause_s = 0.0
+    hub.hold_at = None
     hub.requests.clear()
     install(SAM)
     assert hub.requests == [(CUTTER, arrived)]
