@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import cv2
@@ -16,73 +18,128 @@ from engine.pictures import MaskArray, RgbArray
 
 _RADIUS = 3
 _EPSILON = 4e-4
-_TILE_PX = 256
+_TILE = 8
+"""Side in pixels of the rough mask of the squares that are worked out at full size, where an edge runs through them."""
 _SHIFT = 4
+_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+_KERNEL = np.ones((5, 5), np.uint8)
+
+Plane = npt.NDArray[Any]
 
 
-def enlarge(soft: SoftArray, rgb: RgbArray) -> BoolArray:
-    """A rough mask [h, w] at the size of `rgb` [H, W, 3], its edges moved to where the picture has its own.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Colours:
+    """What the filter knows of a picture, in planes [h, w] float32 at the rough mask's size; colours are 0 to 1."""
+
+    small: list[Plane]
+    means: list[Plane]
+    inverse: dict[tuple[int, int], Plane]
+    """Of the colours' covariance around every pixel: its six different entries."""
+
+
+class Edges:
+    """Where a picture `rgb` [H, W, 3] has its edges, for rough masks of `size` (h, w).
 
     The fast guided filter (He and Sun 2015): around every pixel of the rough mask, being kept is taken as a linear
     function of the colour; the functions are computed small and applied to the colours of the large picture, near the
-    edge only.
+    edge only. What they need to know of the picture is the same for every mask: it is found once, and kept.
     """
-    height, width = rgb.shape[:2]
-    rough = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
-    if soft.shape == (height, width):
-        return rough
-    near = cv2.dilate(soft, np.ones((5, 5), np.uint8)) > cv2.erode(soft, np.ones((5, 5), np.uint8)) + 0.25
-    if not near.any():
-        return rough
-    terms = _linear_terms(soft, rgb)
-    edge = near.astype(np.uint8)
-    scale_x, scale_y = soft.shape[1] / width, soft.shape[0] / height
-    for top in range(0, height, _TILE_PX):
-        for left in range(0, width, _TILE_PX):
-            bottom, right = min(top + _TILE_PX, height), min(left + _TILE_PX, width)
-            spot = near[
-                int(top * scale_y) : int(np.ceil(bottom * scale_y)), int(left * scale_x) : int(np.ceil(right * scale_x))
-            ]
-            if not spot.any():
-                continue
+
+    def __init__(self, rgb: RgbArray, size: tuple[int, int]) -> None:
+        self._rgb = rgb
+        self._size = size
+        self._colours: _Colours | None = None
+
+    def find(self) -> None:
+        """Do now what depends on the picture alone, so that the first mask is as quick as the others."""
+        if self._colours is None and self._size != self._rgb.shape[:2]:
+            self._colours = _colours(self._rgb, self._size)
+
+    def enlarge(self, soft: SoftArray) -> BoolArray:
+        """A rough mask [h, w] at the size of the picture, its edges moved to where the picture has its own."""
+        height, width = self._rgb.shape[:2]
+        if soft.shape != self._size:
+            raise ValueError(f"a rough mask of {soft.shape}, not {self._size}")
+        rough = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+        if self._size == (height, width):
+            return rough
+        near = cv2.dilate(soft, _KERNEL) > cv2.erode(soft, _KERNEL) + 0.25
+        if not near.any():
+            return rough
+        self.find()
+        assert self._colours is not None
+        self._mend(rough, near, _linear_terms(soft, self._colours))
+        return cv2.medianBlur(rough.view(np.uint8), 3) > 0
+
+    def _mend(self, rough: BoolArray, near: BoolArray, terms: Plane) -> None:
+        """Decide anew, in place, about the pixels whose place in the rough mask is `near` an edge."""
+        height, width = rough.shape
+        scale_y, scale_x = near.shape[0] / height, near.shape[1] / width
+        rows, columns = _places(height, near.shape[0]), _places(width, near.shape[1])
+        for y, x in np.argwhere(_any_in_tiles(near)):
+            top, bottom = np.searchsorted(rows, (y * _TILE, (y + 1) * _TILE))
+            left, right = np.searchsorted(columns, (x * _TILE, (x + 1) * _TILE))
             move = np.array(
-                [[scale_x, 0, (left + 0.5) * scale_x - 0.5], [0, scale_y, (top + 0.5) * scale_y - 0.5]], np.float32
+                [[scale_x, 0, (left + 0.5) * scale_x - 0.5], [0, scale_y, (top + 0.5) * scale_y - 0.5]], np.float64
             )
-            size = (right - left, bottom - top)
             local = cv2.warpAffine(
-                terms, move, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-            )
-            band = cv2.warpAffine(
-                edge, move, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REPLICATE,
+                terms, move, (int(right - left), int(bottom - top)),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
             )  # fmt: skip
-            colours = rgb[top:bottom, left:right].astype(np.float32) / np.float32(255)
-            kept = _over_colours(local[:, :, :3] * colours) + local[:, :, 3] > 0.5
-            tile = rough[top:bottom, left:right]
-            rough[top:bottom, left:right] = np.where(band > 0, kept, tile)
-    return cv2.medianBlur(rough.astype(np.uint8), 3) > 0
+            colours = self._rgb[top:bottom, left:right]
+            kept = _sum([local[:, :, 3], *(local[:, :, i] * colours[:, :, i] for i in range(3))]) > 0.5
+            band = near[rows[top:bottom]].take(columns[left:right], axis=1)
+            np.copyto(rough[top:bottom, left:right], kept, where=band)
 
 
-def _linear_terms(soft: SoftArray, rgb: RgbArray) -> npt.NDArray[np.float32]:
-    """[h, w, 4]: the three factors and the constant of the colour guided filter at the rough mask's size."""
-    small = cv2.resize(rgb, soft.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
-
-    def mean(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        return cv2.blur(values, (2 * _RADIUS + 1, 2 * _RADIUS + 1), borderType=cv2.BORDER_REPLICATE).astype(np.float32)
-
-    colour, kept = mean(small), mean(soft)
-    spread = np.stack([mean(small * small[:, :, i : i + 1]) for i in range(3)], axis=2)
-    spread -= colour[:, :, :, None] * colour[:, :, None, :]
-    spread += np.float32(_EPSILON) * np.eye(3, dtype=np.float32)
-    common = mean(small * soft[:, :, None]) - colour * kept[:, :, None]
-    factors = np.linalg.solve(spread, common[:, :, :, None])[:, :, :, 0]
-    constant = kept - _over_colours(factors * colour)
-    return mean(np.concatenate([factors, constant[:, :, None]], axis=2).astype(np.float32))
+def _colours(rgb: RgbArray, size: tuple[int, int]) -> _Colours:
+    small = cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
+    colours = [np.ascontiguousarray(small[:, :, i]) for i in range(3)]
+    means = [_mean(colour) for colour in colours]
+    spread = {(i, j): _mean(colours[i] * colours[j]) - means[i] * means[j] for i, j in _PAIRS}
+    return _Colours(small=colours, means=means, inverse=_inverse(spread))
 
 
-def _over_colours(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The sum over three colours, four times as quick as NumPy's over so short an axis."""
-    return values[:, :, 0] + values[:, :, 1] + values[:, :, 2]
+def _linear_terms(soft: SoftArray, colours: _Colours) -> Plane:
+    """[h, w, 4]: the filter's three factors for colours of 0 to 255 and its constant."""
+    kept = _mean(soft)
+    common = [_mean(one * soft) - mean * kept for one, mean in zip(colours.small, colours.means, strict=True)]
+    factors = [_sum(colours.inverse[min(i, j), max(i, j)] * common[j] for j in range(3)) for i in range(3)]
+    constant = kept - _sum(factor * mean for factor, mean in zip(factors, colours.means, strict=True))
+    planes = [*(_mean(factor) / np.float32(255) for factor in factors), _mean(constant)]
+    return cv2.merge(planes).astype(np.float32, copy=False)
+
+
+def _sum(planes: Iterable[Plane]) -> Plane:
+    """Four times as quick as NumPy's own along so short an axis."""
+    return reduce(np.add, planes)
+
+
+def _mean(values: Plane) -> Plane:
+    """Of the square around every pixel, 2 `_RADIUS` + 1 px wide."""
+    side = 2 * _RADIUS + 1
+    return cv2.blur(values, (side, side), borderType=cv2.BORDER_REPLICATE).astype(np.float32, copy=False)
+
+
+def _inverse(means: dict[tuple[int, int], Plane]) -> dict[tuple[int, int], Plane]:
+    """The inverses of the symmetric 3 × 3 matrices in planes, `_EPSILON` added to each, by their cofactors."""
+    xx, xy, xz, yy, yz, zz = (means[pair].astype(np.float64) + _EPSILON * (pair[0] == pair[1]) for pair in _PAIRS)
+    minors = (
+        yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy, xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
+    )  # fmt: skip
+    whole = xx * minors[0] + xy * minors[1] + xz * minors[2]
+    return {pair: (minor / whole).astype(np.float32) for pair, minor in zip(_PAIRS, minors, strict=True)}
+
+
+def _places(length: int, small: int) -> npt.NDArray[np.int64]:
+    """In which of `small` pixels the middle of each of `length` lies."""
+    return np.minimum(((np.arange(length) + 0.5) * (small / length)).astype(np.int64), small - 1)
+
+
+def _any_in_tiles(mask: BoolArray) -> BoolArray:
+    """Whether anything is set, by squares of `_TILE` px."""
+    rows, columns = (np.arange(0, length, _TILE) for length in mask.shape)
+    return np.logical_or.reduceat(np.logical_or.reduceat(mask, rows, axis=0), columns, axis=1)
 
 
 def paint(mask: BoolArray, stroke: Stroke, scale: float) -> BoolArray:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from engine.masks.components import components
 from engine.masks.cutter import BoolArray, Cutter, Guess, Prompts, SoftArray
 from engine.masks.gestures import Box, Click, Gesture, Gestures, Stroke
-from engine.masks.refine import enlarge, feathered, fill_holes, paint
+from engine.masks.refine import Edges, feathered, fill_holes, paint
 from engine.pictures import MaskArray, PictureId, RgbArray
 
 VIEW_PX = 2048
@@ -73,6 +73,7 @@ class Workpiece:
         self._look = reduced(self.view, cutter.look_px)
         self._cutter = cutter
         self._prepared: Any = None
+        self._edges = Edges(self.view, self._small.shape[:2])
         self._bases: dict[str, BoolArray] = {}
         self._states: OrderedDict[tuple[str, tuple[Gesture, ...]], _State] = OrderedDict()
 
@@ -82,7 +83,8 @@ class Workpiece:
         return self._prepared is not None
 
     def prepare(self) -> None:
-        """Let the cutter look at the picture, once."""
+        """Let the cutter look at the picture, and find what is the same for every mask's edges, once."""
+        self._edges.find()
         if self._prepared is None:
             self._prepared = self._cutter.prepare(self.picture, self._look, self._small.shape[:2])
 
@@ -112,8 +114,9 @@ class Workpiece:
         """The finished mask at the size of the whole picture `rgb`, uint8, 255 = keep; `earlier` is the base, whole."""
         width, height = self.size
         mask = np.zeros((height, width), dtype=np.bool_) if earlier is None else earlier >= _KEPT_FROM
+        edges = Edges(rgb, self._small.shape[:2])
         for layer in self._state(base, gestures.steps).layers:
-            mask = _applied(layer, mask, rgb, 1.0)
+            mask = _applied(layer, mask, edges, 1.0)
         if gestures.fill_holes:
             mask = fill_holes(mask, gestures.steps, 1.0)
         return feathered(mask, feather_px(gestures, width, height))
@@ -164,7 +167,7 @@ class Workpiece:
         else:
             patch = _Patch(guess.soft, self._touched(state, start, guess, step))
             mask = self._unpacked(start)
-        mask = _applied(patch, mask, self.view, self._scale)
+        mask = _applied(patch, mask, self._edges, self._scale)
         layers = (*(start.layers if start is not None else ()), patch)
         return replace(state, layers=layers, packed=np.packbits(mask), guess=guess)
 
@@ -224,10 +227,10 @@ def feather_px(gestures: Gestures, width: int, height: int) -> float:
     return gestures.feather / 1000 * max(width, height)
 
 
-def _applied(layer: _Patch | Stroke, mask: BoolArray, rgb: RgbArray, scale: float) -> BoolArray:
+def _applied(layer: _Patch | Stroke, mask: BoolArray, edges: Edges, scale: float) -> BoolArray:
     if isinstance(layer, Stroke):
         return paint(mask, layer, scale)
-    new = enlarge(layer.soft, rgb)
+    new = edges.enlarge(layer.soft)
     if layer.where is None:
         return new
     height, width = mask.shape

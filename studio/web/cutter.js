@@ -209,15 +209,22 @@ function openCutter({ ask, picture, mask, name, role, fields, anew: more, onDone
   }
 
   async function reveal(answer, now) {
-    const image = answer.mask ? await decoded(answer.mask) : null;
+    const mask = answer.mask ? { image: await bitmap(answer.mask), box: answer.box } : null;
+    await stage.show(mask, now.steps);
+    if (acted !== null && now === state()) performance.measure("lumosx-cut-answer", { start: acted });
+    // beside the picture, and so a frame later
     if (answer.preview) shown.src = answer.preview;
     shown.hidden = !answer.mask;
     nothing.hidden = Boolean(answer.mask);
     done.disabled = !answer.mask;
-    await stage.show(image, now.steps);
     dialog.dataset.shown = now.steps.length;
     dialog.dataset.state = JSON.stringify([now.steps.length, now.feather, now.fill_holes]);
-    if (acted !== null && now === state()) performance.measure("lumosx-cut-answer", { start: acted });
+  }
+
+  // Decoded once, in the background; an <img> would be decoded again where it is drawn.
+  async function bitmap(source) {
+    const bytes = Uint8Array.from(atob(source.split(",")[1]), (letter) => letter.charCodeAt(0));
+    return createImageBitmap(new Blob([bytes], { type: "image/png" }));
   }
 
   async function decoded(source) {

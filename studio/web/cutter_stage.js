@@ -4,11 +4,14 @@
 function cutterStage(onStep) {
   const canvas = h("canvas", { tabIndex: 0, role: "application" });
   const pen = canvas.getContext("2d");
-  const veil = document.createElement("canvas");
+  // What lies on the screen until the place or the mask changes is drawn once, and copied whenever the pointer moves.
+  const ground = document.createElement("canvas"); // the picture
+  const cover = document.createElement("canvas"); // the veil over what is not kept, and the line around what is
   const edge = document.createElement("canvas");
-  const shape = document.createElement("canvas"); // the mask as it lies on the screen: scaled once, then copied
+  const shape = document.createElement("canvas"); // the mask: scaled once, then copied
+  let laid = { place: "", mask: null }; // what ground and cover show
   let picture = null; // {image, width, height}
-  let mask = null;
+  let mask = null; // {image, box}: box is its part of the picture's image, in px of that
   let steps = [];
   let pending = []; // strokes that the mask on show does not know yet
   let at = { scale: 1, x: 0, y: 0 }; // page px = picture px × scale + (x, y), from the canvas's corner
@@ -19,8 +22,7 @@ function cutterStage(onStep) {
   let cross = null; // the keyboard's place, in px of the picture
   let corner = null; // the first corner of a box set by keyboard
   let hover = null;
-  let space = false;
-  let spacePanned = false;
+  let [space, spacePanned] = [false, false];
   let asked = false;
   let afterPaint = [];
   const fingers = new Map();
@@ -71,9 +73,8 @@ function cutterStage(onStep) {
   // -- drawing ---------------------------------------------------------------------------------------------------------------
 
   function draw() {
-    if (asked) return;
+    if (!asked) requestAnimationFrame(paint);
     asked = true;
-    requestAnimationFrame(paint);
   }
 
   function paint() {
@@ -81,17 +82,14 @@ function cutterStage(onStep) {
     const dense = window.devicePixelRatio || 1;
     const { width, height } = size();
     if (!width || !height) return;
-    for (const one of [canvas, veil, edge, shape]) {
-      const [across, down] = [Math.round(width * dense), Math.round(height * dense)];
-      if (one.width !== across || one.height !== down) Object.assign(one, { width: across, height: down });
-    }
+    const [across, down] = [Math.round(width * dense), Math.round(height * dense)];
+    if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, { width: across, height: down });
     pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.clearRect(0, 0, canvas.width, canvas.height);
+    pen.clearRect(0, 0, across, down);
     if (picture) {
-      place2d(pen, dense);
-      pen.imageSmoothingEnabled = at.scale * dense < 3;
-      pen.drawImage(picture.image, 0, 0, picture.width, picture.height);
-      if (mask) paintMask(dense);
+      lay(across, down, dense);
+      pen.drawImage(ground, 0, 0);
+      if (mask) pen.drawImage(cover, 0, 0);
       pen.setTransform(dense, 0, 0, dense, 0, 0);
       paintStrokes();
       paintMarks();
@@ -103,24 +101,45 @@ function cutterStage(onStep) {
     target.setTransform(dense * at.scale, 0, 0, dense * at.scale, dense * at.x, dense * at.y);
   }
 
-  function paintMask(dense) {
-    const form = shape.getContext("2d");
-    form.setTransform(1, 0, 0, 1, 0, 0);
-    form.clearRect(0, 0, shape.width, shape.height);
-    place2d(form, dense);
-    form.drawImage(mask, 0, 0, picture.width, picture.height);
-    const shade = veil.getContext("2d");
-    shade.setTransform(1, 0, 0, 1, 0, 0);
-    shade.globalCompositeOperation = "copy";
+  // What draws on a canvas that is of this size now, and empty.
+  function emptied(one, width, height) {
+    return Object.assign(one, { width, height }).getContext("2d");
+  }
+
+  function lay(across, down, dense) {
+    const place = [across, down, at.scale, at.x, at.y].join(" ");
+    if (place === laid.place && mask === laid.mask) return;
+    if (place !== laid.place) {
+      const under = emptied(ground, across, down);
+      place2d(under, dense);
+      under.imageSmoothingEnabled = at.scale * dense < 3;
+      under.drawImage(picture.image, 0, 0, picture.width, picture.height);
+    }
+    if (mask) layCover(across, down, dense);
+    laid = { place, mask };
+  }
+
+  function layCover(across, down, dense) {
+    const shade = emptied(cover, across, down);
+    place2d(shade, dense);
+    shade.beginPath();
+    shade.rect(0, 0, picture.width, picture.height);
+    shade.clip();
     shade.fillStyle = "rgb(16 15 14 / 64%)";
-    shade.fillRect(0, 0, veil.width, veil.height);
-    shade.globalCompositeOperation = "destination-out";
-    shade.drawImage(shape, 0, 0);
-    const line = edge.getContext("2d");
-    line.setTransform(1, 0, 0, 1, 0, 0);
-    line.globalCompositeOperation = "source-over";
-    line.clearRect(0, 0, edge.width, edge.height);
-    const wide = 1.5 * dense;
+    shade.fillRect(0, 0, picture.width, picture.height);
+    shade.setTransform(1, 0, 0, 1, 0, 0);
+    // the part of the screen with the mask and the line around it, in whole pixels
+    const [wide, margin] = [1.5 * dense, Math.ceil(1.5 * dense) + 1];
+    // screen px per px of the picture's image: across, down
+    const real = [picture.width / picture.image.width, picture.height / picture.image.height].map((one) => one * at.scale * dense);
+    const [left, top, width, height] = mask.box.map((value, place) => value * real[place % 2]);
+    const [x, y] = [dense * at.x + left, dense * at.y + top];
+    const [x0, y0] = [Math.max(Math.floor(x) - margin, 0), Math.max(Math.floor(y) - margin, 0)];
+    const [x1, y1] = [Math.min(Math.ceil(x + width) + margin, across), Math.min(Math.ceil(y + height) + margin, down)];
+    if (x1 <= x0 || y1 <= y0) return;
+    const how = { imageSmoothingQuality: real[0] < 0.4 ? "medium" : "low" }; // far out, "low" would miss what is narrow
+    Object.assign(emptied(shape, x1 - x0, y1 - y0), how).drawImage(mask.image, x - x0, y - y0, width, height);
+    const line = emptied(edge, x1 - x0, y1 - y0);
     for (let turn = 0; turn < 8; turn += 1) {
       line.drawImage(shape, wide * Math.cos((turn * Math.PI) / 4), wide * Math.sin((turn * Math.PI) / 4));
     }
@@ -129,14 +148,10 @@ function cutterStage(onStep) {
     line.globalCompositeOperation = "source-in";
     line.fillStyle = "#ffd24a";
     line.fillRect(0, 0, edge.width, edge.height);
-    pen.save();
-    pen.beginPath();
-    pen.rect(0, 0, picture.width, picture.height);
-    pen.clip();
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.drawImage(veil, 0, 0);
-    pen.drawImage(edge, 0, 0);
-    pen.restore();
+    shade.globalCompositeOperation = "destination-out";
+    shade.drawImage(shape, x0, y0);
+    shade.globalCompositeOperation = "source-over";
+    shade.drawImage(edge, x0, y0);
   }
 
   function paintStrokes() {
@@ -353,9 +368,10 @@ function cutterStage(onStep) {
       picture = { image, width, height };
       fit();
     },
-    // Shows a mask with the gestures that made it; strokes made since then are drawn over it until theirs comes.
-    show(image, known) {
-      mask = image;
+    // Shows a mask, or null, with the gestures that made it; strokes made since then are drawn over it until theirs comes.
+    show(next, known) {
+      if (mask) mask.image.close(); // ten megabytes need not wait to be collected
+      mask = next;
       pending = steps.slice(known.every((step, place) => step === steps[place]) ? known.length : steps.length).filter((step) => step[0] === "stroke");
       return new Promise((done) => {
         afterPaint.push(done);

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,13 +70,31 @@ def image(data: str) -> Image.Image:
 
 def test_a_mask_travels_as_one_bit_per_pixel(worker: Worker, picture: str) -> None:
     answer = worker.answer(question(picture))
+    left, top, width, height = answer["box"]
+    kept = np.zeros((200, 300), dtype=np.bool_)
     with image(answer["mask"]) as mask:
-        assert (mask.format, mask.mode, mask.size, mask.info["transparency"]) == ("PNG", "P", (300, 200), 0)
-        kept = np.asarray(mask.convert("RGBA"))[:, :, 3] > 0
+        assert (mask.format, mask.mode, mask.size, mask.info["transparency"]) == ("PNG", "P", (width, height), 0)
+        kept[top : top + height, left : left + width] = np.asarray(mask.convert("RGBA"))[:, :, 3] > 0
     assert kept[60:130, 90:180].sum() >= 70 * 90 - 4  # corners are a pixel round
     assert kept.sum() <= 70 * 90
     assert answer["share"] == pytest.approx(kept.mean())
+    # only what is kept and a margin, in which the page smooths the edge
+    assert np.array_equal(answer["box"], (88, 58, 94, 74))
     assert len(mask_png(np.zeros((1365, 2048), np.bool_))) < 3000
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 16), (33, 8), (50, 301)])
+def test_a_mask_of_any_size_travels_unchanged(size: tuple[int, int]) -> None:
+    mask = np.random.default_rng(2).random(size) > 0.6
+    with Image.open(io.BytesIO(mask_png(mask))) as read:
+        read.load()  # checks the sums, too
+        assert np.array_equal(np.asarray(read.convert("RGBA"))[:, :, 3] > 0, mask)
+
+
+def test_the_box_stays_inside_the_picture(worker: Worker, picture: str) -> None:
+    everything = {"steps": [["stroke", 500, True, [150, 100]]]}
+    answer = worker.answer(question(picture, gestures=everything))
+    assert (tuple(answer["box"]), answer["share"]) == ((0, 0, 300, 200), 1.0)
 
 
 @pytest.mark.parametrize("role", ["face", "attribute", "object", "background"])
@@ -90,7 +109,28 @@ def test_the_preview_is_what_the_model_gets(
     with image(worker.answer(asked)["preview"]) as preview:
         shown = np.asarray(preview.convert("RGB")).astype(int)
     assert shown.shape == sent.shape
-    assert np.abs(shown - sent).mean() < 4  # WebP's own loss
+    assert np.abs(shown - sent).mean() < 4  # the loss of JPEG
+
+
+def test_the_preview_of_a_large_picture_is_its_cut_out_made_small(worker: Worker, store: PictureStore) -> None:
+    rgb = np.random.default_rng(4).integers(0, 40, (1503, 2501, 3), dtype=np.uint8)
+    rgb[301:1102, 407:1709] += np.array((190, 20, 30), np.uint8)
+    asked = question(store.add_array(rgb), gestures={"steps": [["box", 380, 280, 1730, 1120]]})
+    kept = worker.answer({**asked, "do": "keep"})["mask"]
+    sent = model_picture(Reference(id="a", role=Role.attribute, label="", image=asked["picture"], mask=kept), store)
+    with image(worker.answer(asked)["preview"]) as preview:
+        shown = np.asarray(preview.convert("RGB")).astype(int)
+    assert np.abs(np.array(shown.shape[:2]) - np.array((801, 1302)) * 512 / 2501).max() < 1.5
+    small = cv2.resize(sent, shown.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(shown - small)[2:-2, 2:-2].mean() < 3
+
+
+def test_a_single_pixel_of_a_large_picture_has_a_preview(worker: Worker, store: PictureStore) -> None:
+    picture = store.add_array(np.full((2048, 1365, 3), 90, np.uint8))
+    answer = worker.answer(question(picture, gestures={"steps": [["stroke", 0.5, True, [1364.5, 2047.5]]]}))
+    assert answer["box"] == (1362, 2045, 3, 3)
+    with image(answer["preview"]) as preview:
+        assert preview.size == (1, 1)
 
 
 def test_nothing_kept_is_no_mask(worker: Worker, picture: str) -> None:

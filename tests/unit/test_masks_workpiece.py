@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 
-from engine.masks.cutter import BoolArray, Guess, Prompts
+from engine.masks import refine
+from engine.masks.cutter import BoolArray, Guess, Prompts, SoftArray
 from engine.masks.gestures import Box, Click, Gesture, Gestures, Stroke
 from engine.masks.grabcut import GrabCut
-from engine.masks.refine import enlarge, feathered, fill_holes, paint
+from engine.masks.refine import Edges, feathered, fill_holes, paint
 from engine.masks.workpiece import VIEW_PX, Workpiece, reduced
 from engine.pictures import MaskArray, RgbArray
 
@@ -202,7 +205,75 @@ def test_edges_follow_the_picture_not_the_rough_mask() -> None:
         area(1000, 600, (203, 107, 711, 499)).astype(np.float32), (125, 75), interpolation=cv2.INTER_AREA
     )
     rough = (rough > 0.9).astype(np.float32)  # a little too small all around
-    assert not off_by_more_than(2, enlarge(rough, rgb), area(1000, 600, (203, 107, 711, 499)))
+    assert not off_by_more_than(2, Edges(rgb, rough.shape).enlarge(rough), area(1000, 600, (203, 107, 711, 499)))
+
+
+def guided(soft: SoftArray, rgb: RgbArray) -> tuple[BoolArray, BoolArray]:
+    """The mask by the guided filter's formula, the whole picture at once, in float64; and where it is a near thing."""
+    height, width = rgb.shape[:2]
+    small = cv2.resize(rgb, soft.shape[::-1], interpolation=cv2.INTER_AREA) / 255
+    rough = soft.astype(np.float64)
+
+    def mean(values: Any) -> Any:
+        planes = values.reshape(*soft.shape, -1)
+        means = [cv2.blur(planes[:, :, i], (7, 7), borderType=cv2.BORDER_REPLICATE) for i in range(planes.shape[2])]
+        return np.stack(means, axis=2).reshape(values.shape)
+
+    colour, kept = mean(small), mean(rough)
+    spread = mean(small[..., None] * small[..., None, :]) - colour[..., None] * colour[..., None, :] + 4e-4 * np.eye(3)
+    common = mean(small * rough[..., None]) - colour * kept[..., None]
+    factors = np.linalg.solve(spread, common[..., None])[..., 0]
+    terms = mean(np.concatenate([factors, (kept - (factors * colour).sum(axis=2))[..., None]], axis=2))
+    large = cv2.resize(terms, (width, height), interpolation=cv2.INTER_LINEAR)
+    value = (large[:, :, :3] * (rgb / 255)).sum(axis=2) + large[:, :, 3]
+    square = np.ones((5, 5), np.uint8)
+    near = cv2.dilate(soft, square) > cv2.erode(soft, square) + 0.25
+    rows, columns = (
+        ((np.arange(large) + 0.5) * size / large).astype(int)
+        for large, size in zip((height, width), soft.shape, strict=True)
+    )
+    near = near[rows[:, None], columns]
+    value = np.where(near, value, cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR))
+    close = (np.abs(value - 0.5) < 1e-3).astype(np.uint8)
+    return cv2.medianBlur((value > 0.5).astype(np.uint8), 3) > 0, cv2.dilate(close, square) > 0
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("size", [(1024, 683), (700, 700), (333, 901), (3000, 40)])
+def test_edges_are_those_of_the_whole_formula(kind: str, size: tuple[int, int]) -> None:
+    width, height = size
+    noise = np.random.default_rng(3).integers(0, 60, (height, width, 3), dtype=np.uint8)
+    rows, columns = np.mgrid[0:height, 0:width]
+    away = np.hypot((rows - 0.45 * height) / height, (columns - 0.6 * width) / width)
+    rgb = noise + np.where((away < 0.3)[..., None], (170, 60, 30), (20, 90, 160)).astype(np.uint8)
+    rough = cv2.resize(1 / (1 + np.exp((away - 0.31) * 80)), reduced(rgb, 256).shape[1::-1]).astype(np.float32)
+    soft = rough if kind == "soft" else (rough > 0.5).astype(np.float32)
+    wanted, close = guided(soft, rgb)
+    mask = Edges(rgb, soft.shape).enlarge(soft)
+    assert not ((mask != wanted) & ~close).any()
+    assert (mask != wanted).mean() < 1e-4
+    assert (mask != (cv2.resize(soft, size) > 0.5)).any()  # the edge was moved
+
+
+def test_a_click_does_not_look_at_the_picture_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    piece = on_table(drawn(900, 600, ((90, 60, 180, 130), RED), ((300, 200, 500, 400), BLUE)))
+    wanted = cut(on_table(piece.view), Click(100, 80, True), Click(400, 300, True))
+
+    def never(*_: object) -> None:
+        raise AssertionError("looked at again")
+
+    monkeypatch.setattr(refine, "_colours", never)
+    with pytest.raises(AssertionError, match="looked at again"):
+        on_table(piece.view)
+    one = cut(piece, Click(100, 80, True))
+    two = cut(piece, Click(100, 80, True), Click(400, 300, True))
+    assert not np.array_equal(one, two)
+    assert np.array_equal(two, wanted)
+
+
+def test_a_rough_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(75, 126\), not \(75, 125\)"):
+        Edges(drawn(1000, 600), (75, 125)).enlarge(np.zeros((75, 126), np.float32))
 
 
 def test_the_cutter_repeats_itself() -> None:
