@@ -11,6 +11,7 @@ PATIENCE_S = 120
 PRELOAD = [
     "tests.faults.queue_host",
     "tests.faults.victims",
+    "huggingface_hub.hf_api",
     "engine.model.pipeline",
     "diffusers.models.autoencoders.autoencoder_kl_wan",
     "transformers.models.umt5.modeling_umt5",
