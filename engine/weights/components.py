@@ -106,7 +106,7 @@ def files_in(folder: Path, names: Collection[str]) -> list[tuple[str, int, int]]
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         state, name = state_of(path), path.relative_to(folder).as_posix()
         if state is not None and _belongs(name, names):
-            found.append((name, state.st_size, state.st_size if state.st_nlink == 1 else 0))
+            found.append((name, state.st_size, state.st_size if state.st_nlink <= 1 else 0))
     return found
 
 

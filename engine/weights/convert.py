@@ -92,10 +92,13 @@ def convert_bundle(
         out.mkdir(parents=True, exist_ok=True)
         sync_names(out.parent)
     some = set(only) != set(COMPONENTS)
+    # A part of a whole model that is made again stays on record: until it is there the model is known to lack it, and
+    # nothing else. Otherwise what is still to be made may have come from elsewhere, and must not be taken for done.
+    again = some and record.complete
+    left = set[str]() if again else {task.name for task in todo}
     record = ConversionRecord(
-        # What is made again stays on record as it was: until it is there the model is known to lack it, nothing else.
-        complete=(some and record.complete) if todo else _has_all(record),
-        components=dict(record.components),
+        complete=again if todo else _has_all(record),
+        components={name: part for name, part in record.components.items() if name not in left},
         revision=revision if not some or record.revision == revision else "",
     )
     write_conversion(out, record)
@@ -111,7 +114,7 @@ def convert_bundle(
         # With the task goes the mapping of its source: a mapped file keeps its space, or cannot be deleted at all.
         del task
         if downloads is not None:
-            spend(downloads, [left.name for left in todo])
+            spend(downloads, [one.name for one in todo])
     on_progress(Progress(stage="convert", step=total, num_steps=total, seconds_left=0.0))
     return record
 

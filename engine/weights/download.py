@@ -71,7 +71,7 @@ def download(
     except WeightsError:
         if source is not None and _is_complete(wanted, source):
             return Downloaded(folder=source, verified=False)
-        if source is None and (recorded := _recorded_revision(wanted, folder)):
+        if (recorded := _recorded_revision(wanted, folder)) and revision in ("", recorded):
             return Downloaded(folder=folder, verified=True, revision=recorded)
         raise
     files = _wanted_files(wanted, listing)
