@@ -7,9 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from itertools import permutations
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,12 +17,11 @@ from engine.cli.commands.weights import run
 from engine.cli.parser import build_parser
 from engine.errors import OutputError, WeightsError
 from engine.events import Progress
-from engine.weights.components import COMPONENTS, conversion_bytes, least_disk
+from engine.weights.components import COMPONENTS
 from engine.weights.convert import convert_bundle
 from engine.weights.hub import HuggingFaceHub, RemoteListing
 from engine.weights.install import check, install, leftover, needs, remove_leftover, repair
 from engine.weights.records import read_conversion
-from studio.errands import Errand, errand_view
 from tests.unit.published_bundle import TEXT_FILE, Published, contents, published, write_proportioned
 from tests.unit.test_weights_download import _Handler
 from tests.unit.tiny_bundle import TEXT_CONFIG, text_state, vae_state
@@ -107,30 +104,6 @@ def deleted_but_mapped(folder: Path) -> list[str]:
         return []
     lines = Path("/proc/self/maps").read_text().splitlines()
     return [line for line in lines if str(folder) in line and line.endswith("(deleted)")]
-
-
-def test_the_order_takes_the_least_disk() -> None:
-    # what is freed of the network is more than is written; a file of the user's that was linked frees nothing
-    network, text, vae = 58, 114, 5
-    written = {"text_encoder": text, "transformer": network, "vae": vae}
-    for freed in ({"transformer": 114, "text_encoder": text, "vae": vae}, {"text_encoder": text}, {}, {"vae": 9}):
-        order, peak = least_disk(written, freed)
-        assert sorted(order) == sorted(written)
-        for other in permutations(written):
-            now = most = 0
-            for name in other:
-                most = max(most, now + written[name])
-                now += written[name] - freed.get(name, 0)
-            assert peak <= most
-    assert least_disk(written, {"transformer": 114, "text_encoder": text, "vae": vae}) == (
-        ["vae", "transformer", "text_encoder"],
-        58,
-    )
-    assert least_disk(written, {"text_encoder": text})[0][0] == "text_encoder"
-    assert least_disk({"model_index.json": 0, "vae": 1}, {})[0] == ["vae", "model_index.json"]
-    files = [("LumosX_models/all/__0_0.distcp", 11_400_000_000), (TEXT_FILE, 11_361_920_000), ("vae.pth", 508_000_000)]
-    assert conversion_bytes(files, files) == 5_800_000_000
-    assert conversion_bytes(files, []) == 5_800_000_000 + 11_361_920_000 + 508_000_000
 
 
 @pytest.mark.parametrize("stop", MADE)
@@ -334,18 +307,6 @@ def test_a_file_that_cannot_be_deleted_costs_no_model(
     assert leftover("lumosx") is None
     assert not lumosx.downloads.exists()
     assert model_of(lumosx.model) == expected
-
-
-def test_the_page_says_what_could_not_be_deleted() -> None:
-    for undeleted, words in ((True, "The downloaded files could not all be deleted"), (False, "Installed.")):
-        errand = SimpleNamespace(
-            kind="install", running=False, outcome={"done": {"verified": True, "undeleted": undeleted}}
-        )
-        assert words in errand_view(cast_errand(errand), damaged=False)["said"]
-
-
-def cast_errand(errand: SimpleNamespace) -> Errand:
-    return errand  # pyright: ignore[reportReturnType]
 
 
 def test_the_download_of_an_earlier_version_goes_with_the_next_installation(
