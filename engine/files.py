@@ -22,6 +22,7 @@ from engine.errors import OutputError
 from engine.paths import data_home
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+_UNKNOWN = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _HIDDEN = re.compile(r"\.lumosx-(\d+)-([0-9a-f]{4})[0-9a-f]{8}(\.\w+)?")
 _ASIDE = ".old"
@@ -98,6 +99,20 @@ def sync(path: Path) -> None:
         if not file.is_dir():
             with file.open("r+b") as stream:  # Windows syncs only what may be written
                 os.fsync(stream.fileno())
+
+
+def sync_names(folder: Path) -> None:
+    """Bring the names in a folder to the disk, so that no power cut takes a rename back; raises OSError."""
+    if os.name == "nt":
+        return  # no folder can be opened there, and its names are journalled
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:  # some file systems have no such thing
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def put_in_place(temporary: Path, target: Path, *, thoroughly: bool = False) -> None:

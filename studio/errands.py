@@ -151,6 +151,8 @@ def errand_view(errand: Errand | None, *, damaged: bool) -> Json:
         said = say("models_stopped")
     elif outcome.get("done", {}).get("verified") is False:
         said = say("models_unverified")
+    elif outcome.get("done", {}).get("undeleted") is True:
+        said = say("models_undeleted")
     # what a check has found is the problem that the model is shown with
     fault = "" if errand.kind == "check" and damaged else heard(str(outcome.get("error", "")))
     return {"errand": None, "said": said, "fault": fault}

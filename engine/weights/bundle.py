@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,24 +28,19 @@ _T5_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """Places of the parts. `network` is a file or a distributed-checkpoint folder; `config` may be left out by whoever
-    passes the weights on, then the published network is meant."""
+    """Places of the parts by the component that each becomes; the transformer's is a file or a distributed-checkpoint
+    folder. `config` may be left out by whoever passes the weights on, then the published network is meant."""
 
-    network: Path
+    parts: Mapping[str, Path]
     config: Path | None
-    text_encoder: Path
-    vae: Path
-    tokenizer: Path
 
     def network_config(self) -> dict[str, Any]:
-        """Content of `config.json`, see `read_network_config`."""
-        return read_network_config(self.config)
+        """Content of `config.json`, empty without one; `WeightsError` as `read_config` raises."""
+        return {} if self.config is None else read_config(self.config)
 
 
-def read_network_config(path: Path | None) -> dict[str, Any]:
-    """Content of a `config.json`, empty without one; `WeightsError` if it cannot be read as a JSON object."""
-    if path is None:
-        return {}
+def read_config(path: Path) -> dict[str, Any]:
+    """Content of a `config.json`; `WeightsError` if it cannot be read as a JSON object."""
     try:
         content: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -55,25 +50,27 @@ def read_network_config(path: Path | None) -> dict[str, Any]:
     return cast("dict[str, Any]", content)
 
 
-def find_bundle(source: Path) -> Bundle:
-    """The parts of the bundle at `source`: its folder, or its network file or checkpoint folder with the rest beside
-    it.
+def find_bundle(source: Path, components: Collection[str]) -> Bundle:
+    """The parts of the bundle at `source` that `components` are made of: in its folder, or its network file or
+    checkpoint folder with the rest beside it.
 
     Raises `WeightsError` naming the first part that is missing and how it has to be called.
     """
-    network = find_checkpoint(source)
-    # The network lies in the bundle's folder or up to two folders below it (LumosX_models/all).
-    starts = [source] if source.is_dir() else []
-    roots = [*starts, network.parent, network.parent.parent]
-    root = next((root for root in roots if _first(root, (*TEXT_ENCODER_NAMES, *VAE_NAMES))), roots[0])
-    parts = {part: find_part(root, part) for part in _NAMES}
-    configs = (folder / "config.json" for folder in (root, network.parent, *([network] if network.is_dir() else [])))
-    config = next((path for path in configs if path.is_file()), None)
-    return Bundle(network=network, config=config, **parts)
+    parts: dict[str, Path] = {}
+    root, places = source, [source]
+    if "transformer" in components:
+        network = parts["transformer"] = find_checkpoint(source)
+        # The network lies in the bundle's folder or up to two folders below it (LumosX_models/all).
+        starts = [source] if source.is_dir() else []
+        roots = [*starts, network.parent, network.parent.parent]
+        root = next((root for root in roots if _first(root, (*TEXT_ENCODER_NAMES, *VAE_NAMES))), roots[0])
+        places = [root, network.parent, *([network] if network.is_dir() else [])]
+    parts |= {part: _find_part(root, part) for part in _NAMES if part in components}
+    configs = (folder / "config.json" for folder in places)
+    return Bundle(parts=parts, config=next((path for path in configs if path.is_file()), None))
 
 
-def find_part(root: Path, part: str) -> Path:
-    """Where one of the parts text_encoder, vae, tokenizer lies in a bundle's folder. Raises as `find_bundle` does."""
+def _find_part(root: Path, part: str) -> Path:
     names = _NAMES[part]
     path = _first(root, names)
     if path is None:
@@ -129,14 +126,16 @@ def vae_config(checkpoint: Checkpoint) -> dict[str, Any]:
     return {**PUBLISHED_VAE, "dim": dim}
 
 
-def check_fit(
-    bundle: Bundle, network: Mapping[str, Any], text_encoder: Mapping[str, Any], vae: Mapping[str, Any]
-) -> None:
-    """Raise `WeightsError` unless the configurations (new names) of the bundle's three networks belong together."""
+def check_fit(places: Mapping[str, Path], configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise `WeightsError` unless the configurations (new names) of the components belong together; `places` are for
+    the sentence. The tokenizer's is `num_tokens`."""
+    network, text_encoder = configs["transformer"], configs["text_encoder"]
     if network["text_dim"] != text_encoder["d_model"]:
-        raise refusals.mixed(bundle.text_encoder, bundle.network)
-    if network["in_channels"] != vae["z_dim"]:
-        raise refusals.mixed(bundle.vae, bundle.network)
+        raise refusals.mixed(places["text_encoder"], places["transformer"])
+    if network["in_channels"] != configs["vae"]["z_dim"]:
+        raise refusals.mixed(places["vae"], places["transformer"])
+    if configs["tokenizer"]["num_tokens"] > int(text_encoder["vocab_size"]):
+        raise refusals.mixed(places["tokenizer"], places["text_encoder"])
 
 
 def _shape(checkpoint: Checkpoint, name: str, num_dimensions: int) -> tuple[int, ...]:

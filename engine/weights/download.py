@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,23 +20,24 @@ from engine.cancel import CancelToken
 from engine.errors import InputError, OutputError, WeightsError
 from engine.events import Progress
 from engine.weights.catalogue import CatalogueEntry
+from engine.weights.components import conversion_bytes
 from engine.weights.files import check_space, explained, state_of, write_json
 from engine.weights.hub import Hub, RemoteFile, RemoteListing
 from engine.weights.records import DOWNLOAD_NAME
 
 _PARTIAL = ".part"
-# The converted network and its checkpoint differ by whatever training left in it: this much is kept of the checkpoint.
-_CONVERTED_NETWORK_BYTES = 5_800_000_000
 
 ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded:
-    """Where the files are. `verified` is False only for files of the user's that could not be compared with the hub."""
+    """Where the files are, and which state of the repository they are. `verified` is False, and `revision` empty, only
+    for files of the user's that could not be compared with the hub."""
 
     folder: Path
     verified: bool
+    revision: str = ""
 
 
 def download(
@@ -47,42 +48,45 @@ def download(
     on_progress: ProgressCallback = lambda _: None,
     cancel: CancelToken | None = None,
     only: Collection[str] = (),
+    revision: str = "",
 ) -> Downloaded:
     """Bring all files of an entry together and verify them by size and digest.
 
     `source` is a folder with files under their published names, or a single one of them. A complete folder is used
     where it is, if its files are to be converted. Otherwise its files are linked into `folder` (copied where links are
     impossible) and only the rest is fetched. An interrupted download goes on at the byte where it stopped. Progress
-    counts bytes. `only` names the files of the entry that are wanted, where it is not all of them.
+    counts bytes. `only` names the files of the entry that are wanted, where it is not all of them; `revision` the state
+    of the repository, where it is not the newest.
 
     Raises `OutputError` (space, not writable), `WeightsError` (hub out of reach, damaged or foreign files),
     `InputError` (no such source), `Cancelled`.
     """
     if source is not None and not source.exists():
         raise InputError(f"There is no {source}: check the path.")
+    everything = wanted
+    if only:
+        wanted = dataclasses.replace(wanted, files=tuple(file for file in wanted.files if file.name in only))
     try:
-        listing = hub.listing(wanted.repository)
+        listing = hub.listing(wanted.repository, revision)
     except WeightsError:
         if source is not None and _is_complete(wanted, source):
             return Downloaded(folder=source, verified=False)
-        if source is None and not only and _is_recorded(folder):
-            return Downloaded(folder=folder, verified=True)
+        if (recorded := _recorded_revision(wanted, folder)) and revision in ("", recorded):
+            return Downloaded(folder=folder, verified=True, revision=recorded)
         raise
-    if only:
-        wanted = dataclasses.replace(wanted, files=tuple(file for file in wanted.files if file.name in only))
     files = _wanted_files(wanted, listing)
     job = _Job(wanted, folder, hub, listing.revision, on_progress, cancel)
     own = {file.path: path for file in files if (path := _own_file(source, file)) is not None}
-    if source is not None and not own:
-        names = ", ".join(file.name for file in wanted.files)
+    if source is not None and not any(_own_file(source, file) for file in _wanted_files(everything, listing)):
+        names = ", ".join(file.name for file in everything.files)
         raise InputError(f"{source} holds none of the published files ({names}): check the path.")
     if source is not None and source.is_dir() and len(own) == len(files) and not wanted.address:
         job.begin(sum(file.size_bytes for file in files))
         for file in files:
             job.check_own(file, own[file.path])
-        return Downloaded(folder=source, verified=True)
-    job.run(files, own, complete=not only)
-    return Downloaded(folder=folder, verified=True)
+        return Downloaded(folder=source, verified=True, revision=listing.revision)
+    job.run(files, own)
+    return Downloaded(folder=folder, verified=True, revision=listing.revision)
 
 
 class _Job:
@@ -100,26 +104,36 @@ class _Job:
         self._wanted, self._folder, self._hub, self._revision = wanted, folder, hub, revision
         self._report, self._cancel = on_progress, cancel
         self._verified = _recorded_files(folder)
+        self._complete = _recorded_complete(folder)
         self._stage, self._done, self._total, self._began, self._moved = "", 0, 0, 0.0, 0
 
     def begin(self, total: int) -> None:
         """Start counting towards `total` bytes."""
         self._total, self._done, self._moved, self._began = total, 0, 0, time.monotonic()
 
-    def run(self, files: tuple[RemoteFile, ...], own: dict[str, Path], *, complete: bool) -> None:
-        """Link what the user has, fetch the rest, verify everything; `complete`: that is all there is."""
+    def run(self, files: tuple[RemoteFile, ...], own: dict[str, Path]) -> None:
+        """Link what the user has, fetch the rest, verify everything."""
+        names = {file.name for file in self._wanted.files}
         missing = [file for file in files if not self._is_verified(file)]
         to_fetch = [file for file in missing if file.path not in own]
         arrived = sum(max(_size(self._partial(file)), _size(self._folder / file.path)) for file in to_fetch)
-        to_store = sum(file.size_bytes for file in to_fetch) - arrived + self._copies(missing, own)
+        copied = self._copied(missing, own)
+        to_store = sum(file.size_bytes for file in to_fetch) - arrived + sum(file.size_bytes for file in copied)
         if self._wanted.address:  # used as they are
             check_space(self._folder, to_store, "The download")
         else:
+            linked = {file.path for file in missing if file.path in own and file not in copied}
+            linked |= {file.path for file in files if _is_linked(self._folder / file.path)}
             check_space(
                 self._folder,
-                to_store + converted_bytes((file.path, file.size_bytes) for file in files),
+                to_store
+                + conversion_bytes(
+                    [(file.path, file.size_bytes) for file in files],
+                    [(file.path, file.size_bytes) for file in files if file.path not in linked],
+                ),
                 "The download with its one-time conversion",
             )
+        self._complete -= names
         self.begin(sum(file.size_bytes for file in files))
         self._done = self._total - sum(file.size_bytes for file in missing)
         with explained(self._folder):
@@ -137,7 +151,8 @@ class _Job:
             else:
                 self._fetch(file, target)
             self._remember(file, target)
-        self._write_record(complete=complete)
+        self._complete |= names
+        self._write_record()
 
     def check_own(self, file: RemoteFile, path: Path) -> None:
         """Compare a file of the user's with the hub's size and digest."""
@@ -200,13 +215,13 @@ class _Job:
         identity = (file.sha256 or file.git_sha1 or self._revision)[:12]
         return self._folder / f"{file.path}.{identity}{_PARTIAL}"
 
-    def _copies(self, missing: list[RemoteFile], own: dict[str, Path]) -> int:
-        """Bytes of the user's files that lie on another disk and may have to be copied."""
+    def _copied(self, missing: list[RemoteFile], own: dict[str, Path]) -> list[RemoteFile]:
+        """The user's files that lie on another disk and may have to be copied."""
         place = self._folder
         while not place.exists():
             place = place.parent
         device = place.stat().st_dev
-        return sum(file.size_bytes for file in missing if file.path in own and own[file.path].stat().st_dev != device)
+        return [file for file in missing if file.path in own and own[file.path].stat().st_dev != device]
 
     def _is_verified(self, file: RemoteFile) -> bool:
         path = self._folder / file.path
@@ -215,10 +230,10 @@ class _Job:
 
     def _remember(self, file: RemoteFile, path: Path) -> None:
         self._verified[file.path] = _seen(path) | {"digest": file.sha256 or file.git_sha1}
-        self._write_record(complete=False)
+        self._write_record()
 
-    def _write_record(self, *, complete: bool) -> None:
-        record = {"repository": self._wanted.repository, "revision": self._revision, "complete": complete}
+    def _write_record(self) -> None:
+        record = {"repository": self._wanted.repository, "revision": self._revision, "complete": sorted(self._complete)}
         write_json(self._folder / DOWNLOAD_NAME, {**record, "files": self._verified})
 
 
@@ -248,6 +263,8 @@ def _is_complete(wanted: CatalogueEntry, source: Path) -> bool:
 
 def link(source: Path, target: Path) -> None:
     """Put the user's file in place without a second copy where the file system can do that."""
+    if target.exists() and target.samefile(source):
+        return
     target.unlink(missing_ok=True)
     try:
         os.link(source.resolve(), target)
@@ -262,12 +279,10 @@ def link(source: Path, target: Path) -> None:
             raise
 
 
-def converted_bytes(files: Iterable[tuple[str, int]]) -> int:
-    """What the conversion of files of these paths and sizes will write, from above: everything again, but of the
-    network one copy."""
-    sizes = list(files)
-    network = sum(size for path, size in sizes if path.startswith("LumosX_models"))
-    return sum(size for _, size in sizes) - network + min(network, _CONVERTED_NETWORK_BYTES)
+def _is_linked(path: Path) -> bool:
+    """Whether a file has another name elsewhere: then deleting it frees nothing."""
+    state = state_of(path)
+    return state is not None and state.st_nlink > 1
 
 
 def _size(path: Path) -> int:
@@ -301,9 +316,21 @@ def arrived_bytes(folder: Path) -> int:
     return sum(_size(path) for path in folder.rglob("*") if path.name != DOWNLOAD_NAME) if folder.is_dir() else 0
 
 
-def _is_recorded(folder: Path) -> bool:
-    """Whether everything was downloaded and verified before and has not been touched since."""
-    return _read_record(folder).get("complete") is True and all(
-        entry == {**_seen(folder / path), "digest": entry.get("digest")}
+def _recorded_complete(folder: Path) -> set[str]:
+    """The entry's files and folders that had arrived as a whole when the record was written."""
+    complete: object = _read_record(folder).get("complete")
+    return {str(name) for name in cast("list[object]", complete)} if isinstance(complete, list) else set()
+
+
+def _recorded_revision(wanted: CatalogueEntry, folder: Path) -> str:
+    """Which state of the repository everything wanted is that was downloaded and verified before and has not been
+    touched since; "" if anything is not there."""
+    if not {file.name for file in wanted.files} <= _recorded_complete(folder):
+        return ""
+    files = {
+        path: entry
         for path, entry in _recorded_files(folder).items()
-    )
+        if any(file.covers(path) for file in wanted.files)
+    }
+    whole = all(entry == {**_seen(folder / path), "digest": entry.get("digest")} for path, entry in files.items())
+    return str(_read_record(folder).get("revision", "")) if whole else ""

@@ -74,7 +74,7 @@ def _add_lora(source: Path, on_progress: Callable[[Progress], None], cancel: Can
 
 
 def _in_json(done: Installation) -> Json:
-    return {"size_bytes": done.size_bytes, "verified": done.verified}
+    return {"size_bytes": done.size_bytes, "verified": done.verified, "undeleted": done.leftover is not None}
 
 
 class _Reporter:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import OutputError
+from engine.files import sync, sync_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +26,15 @@ class FileRecord:
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write JSON under a temporary name and rename it, so that no half-written file is ever seen."""
+    """Write JSON under a temporary name and rename it, so that no half-written file is ever seen, not even after a
+    power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with explained(path):
         try:
             temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            sync(temporary)
             os.replace(temporary, path)
+            sync_names(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 

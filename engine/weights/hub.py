@@ -48,8 +48,11 @@ class RemoteListing:
 class Hub(Protocol):
     """What a download needs of a hub."""
 
-    def listing(self, repository: str) -> RemoteListing:
-        """All files of a repository. Raises `WeightsError` in one sentence when the hub cannot be reached."""
+    def listing(self, repository: str, revision: str = "") -> RemoteListing:
+        """All files of a repository, as they are now or at an earlier `revision`.
+
+        Raises `WeightsError` in one sentence when the hub cannot be reached or no longer has that revision.
+        """
         ...
 
     def fetch(
@@ -68,11 +71,13 @@ class HuggingFaceHub:
     def __init__(self, endpoint: str | None = None) -> None:
         self._endpoint = endpoint
 
-    def listing(self, repository: str) -> RemoteListing:
+    def listing(self, repository: str, revision: str = "") -> RemoteListing:
         from huggingface_hub import HfApi
 
         with _network_errors(repository), _strange_answers(repository):
-            info = HfApi(endpoint=self._endpoint).model_info(repository, files_metadata=True, timeout=20)
+            info = HfApi(endpoint=self._endpoint).model_info(
+                repository, revision=revision or None, files_metadata=True, timeout=20
+            )
             files = tuple(
                 RemoteFile(
                     path=sibling.rfilename,
@@ -103,7 +108,7 @@ class PublishedFiles:
     def __init__(self, wanted: CatalogueEntry) -> None:
         self._wanted = wanted
 
-    def listing(self, repository: str) -> RemoteListing:
+    def listing(self, repository: str, revision: str = "") -> RemoteListing:
         """What the catalogue says; asks nobody."""
         known = (*self._wanted.files, *filter(None, [self._wanted.archive]))
         files = tuple(
@@ -209,6 +214,7 @@ def _network_errors(repository: str) -> Generator[None, None, None]:
         HfHubHTTPError,
         HTTPError,  # pyright: ignore[reportPrivateImportUsage]
         OfflineModeIsEnabled,
+        RevisionNotFoundError,
     )
 
     logger = logging.getLogger("huggingface_hub")
@@ -219,6 +225,11 @@ def _network_errors(repository: str) -> Generator[None, None, None]:
     except OfflineModeIsEnabled as error:
         raise WeightsError(
             f"HF_HUB_OFFLINE forbids to reach {repository}: unset it, or use files you have (--from)."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise WeightsError(
+            f"{repository} no longer publishes the files that this model was made of: remove the model, then download "
+            "it again."
         ) from error
     except HfHubHTTPError as error:
         code = error.response.status_code

@@ -6,7 +6,6 @@ Loads torch for a conversion only.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,28 +13,30 @@ from pathlib import Path
 from engine.cancel import CancelToken
 from engine.errors import InputError, WeightsError
 from engine.events import Progress
-from engine.weights import checked
 from engine.weights.catalogue import CatalogueEntry, entry
-from engine.weights.download import ProgressCallback, arrived_bytes, converted_bytes, download
-from engine.weights.files import explained
+from engine.weights.components import (
+    COMPONENTS,
+    begun_by_the_dead,
+    conversion_bytes,
+    files_in,
+    published_files,
+    remove_begun,
+    spend,
+    spent,
+    whole_components,
+)
+from engine.weights.download import Downloaded, ProgressCallback, arrived_bytes, download
+from engine.weights.files import explained, state_of
 from engine.weights.hub import Hub, HuggingFaceHub, PublishedFiles
 from engine.weights.installed import damaged_files, download_folder, model_folder, status, verify
 from engine.weights.packs import fetch_one
-
-_MADE_OF = {
-    "transformer": ("LumosX_models/", "config.json"),
-    "text_encoder": ("models_t5_umt5-xxl-enc-bf16.pth",),
-    "vae": ("vae.pth",),
-    "tokenizer": ("umt5-xxl/",),
-    "model_index.json": ("umt5-xxl/", "config.json"),
-}
-"""Which published files each component of the converted model comes from."""
+from engine.weights.records import read_conversion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
     """What `install` did. `verified` is False for files of the user's that could not be compared with the published
-    digests; `leftover` is the download that is no longer needed, if one is still there."""
+    digests; `leftover` is the folder of downloaded files that have served and could not be deleted, if there is one."""
 
     folder: Path
     size_bytes: int
@@ -66,6 +67,9 @@ def install(
 ) -> Installation:
     """Fetch, verify and where needed convert the weights `name`; goes on where it was interrupted.
 
+    What is converted and whole stays as it is, and nothing is fetched for it. Fetched files are deleted as soon as they
+    have served.
+
     `source`: files of the user's, see `engine.weights.download.download`. Raises as that function and
     `engine.weights.convert.convert_bundle` do; `InputError` for weights that come with the program, or whose licence
     was not accepted.
@@ -77,17 +81,56 @@ def install(
     hub = hub_of(wanted)
     if wanted.one_of:
         fetch_one(wanted, model_folder(name), download_folder(name), hub, source, on_progress, cancel)
-        return _done(name, verified=True, leftover=None)
-    got = download(wanted, download_folder(name), hub, source, on_progress, cancel)
+        return _done(name, verified=True)
     if wanted.address:
-        return _done(name, verified=True, leftover=None)
-    # Takes seconds to import: only once it is known that there is something to convert.
-    from engine.weights.convert import convert_bundle
+        download(wanted, download_folder(name), hub, source, on_progress, cancel)
+        return _done(name, verified=True)
+    return _done(name, verified=_install_converted(wanted, hub, source, on_progress, cancel))
 
-    record = convert_bundle(got.folder, model_folder(name), on_progress, cancel)
-    folder = model_folder(name)
-    checked.remember_written({folder / file: one.sha256 for file, one in record.files().items()})
-    return _done(name, verified=got.verified, leftover=leftover(name))
+
+def _install_converted(
+    wanted: CatalogueEntry,
+    hub: Hub,
+    source: Path | None,
+    on_progress: ProgressCallback,
+    cancel: CancelToken | None,
+) -> bool:
+    """Make the components of a converted model that are not there, of the files that they alone need; whether these
+    were compared with the published digests."""
+    folder, downloads = model_folder(wanted.name), download_folder(wanted.name)
+    todo, revision = _to_make(wanted.name)
+    if source is not None and source.resolve().is_relative_to(downloads.resolve()):
+        ours = None  # the user's own folder is never touched, wherever it is
+    else:
+        ours = downloads
+        spend(ours, todo)  # of an installation that was killed, or of an earlier version that kept them
+    remove_begun(folder)
+    got = Downloaded(folder=downloads, verified=True, revision=revision)
+    if needed := published_files(todo):
+        got = download(wanted, downloads, hub, source, on_progress, cancel, needed, revision)
+    if status(wanted.name).problem:
+        # Takes seconds to import: only once it is known that there is something to convert.
+        from engine.weights.convert import convert_bundle
+
+        convert_bundle(got.folder, folder, on_progress, cancel, only=todo, revision=got.revision, downloads=ours)
+    if ours is not None:
+        spend(ours, ())
+    return got.verified
+
+
+def _to_make(name: str) -> tuple[tuple[str, ...], str]:
+    """The components of a converted model that are missing or known to be damaged, and the state of the published
+    repository that the others come from ("": not known, then that they are there says nothing before all are)."""
+    if not status(name).problem:
+        return (), ""
+    try:
+        record = read_conversion(model_folder(name))
+    except WeightsError:
+        return COMPONENTS, ""
+    if not record.complete and not record.revision:
+        return COMPONENTS, ""
+    whole = whole_components(model_folder(name), record)
+    return tuple(one for one in COMPONENTS if one not in whole), record.revision
 
 
 def repair(
@@ -108,31 +151,13 @@ def repair(
         # without a record of what should be there the installation finds out
         with contextlib.suppress(WeightsError):
             bad = damaged_files(name, counter.add)
-            if not bad:
-                return _done(name, verified=True, leftover=leftover(name))
+            if not bad and wanted.address:
+                return _done(name, verified=True)
     for path in bad:
         with explained(path):
             path.unlink(missing_ok=True)
-    if bad and not wanted.address:
-        return _make_again(wanted, {path.relative_to(folder).parts[0] for path in bad}, on_progress, cancel)
     # The licence of what is here was accepted when it came.
     return install(name, None, on_progress, cancel, accepted=accepted or folder.exists())
-
-
-def _make_again(
-    wanted: CatalogueEntry, components: set[str], on_progress: ProgressCallback, cancel: CancelToken | None
-) -> Installation:
-    """Fetch what these components of a converted model are made of, as far as it is no longer here, and convert it."""
-    from engine.weights.convert import convert_bundle
-
-    files = {file for name in components for file in _MADE_OF.get(name, ())}
-    source = download_folder(wanted.name)
-    if files:
-        source = download(wanted, source, hub_of(wanted), None, on_progress, cancel, only=files).folder
-    record = convert_bundle(source, model_folder(wanted.name), on_progress, cancel, only=components)
-    folder = model_folder(wanted.name)
-    checked.remember_written({folder / file: one.sha256 for file, one in record.files().items()})
-    return _done(wanted.name, verified=True, leftover=leftover(wanted.name))
 
 
 def check(name: str, on_progress: ProgressCallback = nothing, cancel: CancelToken | None = None) -> int:
@@ -141,9 +166,10 @@ def check(name: str, on_progress: ProgressCallback = nothing, cancel: CancelToke
 
 
 def leftover(name: str) -> Path | None:
-    """The folder of downloaded files that are no longer needed once they are converted, None if there is none."""
+    """The folder of downloaded files that have served and are still there: they could not be deleted, or are of an
+    earlier version. None if there is none."""
     folder = download_folder(name)
-    return folder if folder != model_folder(name) and folder.exists() and not status(name).problem else None
+    return None if folder == model_folder(name) or spent(folder) or status(name).problem else folder
 
 
 def remove_leftover(name: str) -> int:
@@ -151,9 +177,10 @@ def remove_leftover(name: str) -> int:
     folder = leftover(name)
     if folder is None:
         raise WeightsError(f"There is no finished download of {entry(name).title}: nothing to delete.")
-    freed = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    freed = sum(size for _, _, size in files_in(folder, published_files(COMPONENTS)))
     with explained(folder):
-        shutil.rmtree(folder)
+        if failed := spend(folder, ()):
+            raise failed
     return freed
 
 
@@ -170,13 +197,30 @@ class Needs:
 def needs(name: str) -> Needs:
     """What installing `name` would take now, by the catalogue's sizes; asks nobody."""
     wanted = entry(name)
+    if not wanted.address:
+        return _needs_converted(wanted)
     total = wanted.approximate_bytes
-    arrived = 0 if wanted.builtin else min(arrived_bytes(download_folder(name)), total)
-    if wanted.archive is not None:
-        kept = wanted.files[0].approximate_bytes
-    else:
-        kept = 0 if wanted.address else converted_bytes((one.name, one.approximate_bytes) for one in wanted.files)
+    arrived = min(arrived_bytes(download_folder(name)), total)
+    kept = wanted.files[0].approximate_bytes if wanted.archive is not None else 0
     return Needs(download_bytes=total, arrived_bytes=arrived, disk_bytes=total - arrived + kept)
+
+
+def _needs_converted(wanted: CatalogueEntry) -> Needs:
+    """What making the components that are not there yet would take."""
+    needed = published_files(_to_make(wanted.name)[0])
+    files = [(one.name, one.approximate_bytes) for one in wanted.files if one.name in needed]
+    here = files_in(download_folder(wanted.name), needed)
+    total = sum(size for _, size in files)
+    arrived = min(sum(size for _, size, _ in here), total)
+    # files of the user's that were linked have their space elsewhere
+    linked = [(path, freed - size) for path, size, freed in here]
+    disk = total - arrived + conversion_bytes(files, [*files, *linked])
+    begun = sum(_bytes_in(path) for path in begun_by_the_dead(model_folder(wanted.name)))
+    return Needs(download_bytes=total, arrived_bytes=arrived, disk_bytes=max(disk - begun, 0))
+
+
+def _bytes_in(path: Path) -> int:
+    return sum(state.st_size for one in (path, *path.rglob("*")) if (state := state_of(one)) is not None)
 
 
 def hub_of(wanted: CatalogueEntry) -> Hub:
@@ -189,11 +233,11 @@ def source_of(wanted: CatalogueEntry) -> str:
     return wanted.address or f"https://huggingface.co/{wanted.repository}"
 
 
-def _done(name: str, *, verified: bool, leftover: Path | None) -> Installation:
+def _done(name: str, *, verified: bool) -> Installation:
     now = status(name)
     if now.problem:
         raise WeightsError(now.problem)
-    return Installation(folder=now.folder, size_bytes=now.size_bytes, verified=verified, leftover=leftover)
+    return Installation(folder=now.folder, size_bytes=now.size_bytes, verified=verified, leftover=leftover(name))
 
 
 class ByteCounter:

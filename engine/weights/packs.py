@@ -56,6 +56,7 @@ def fetch_one(
         chosen = _unpack(wanted, folder, got.folder / archive.name)
         if chosen is None:
             raise WeightsError(f"{archive.name} no longer holds {wanted.files[0].name}: update the program.")
+    if archive is not None and downloads.exists():
         with explained(downloads):
             shutil.rmtree(downloads)
     for other in wanted.files:

@@ -24,10 +24,14 @@ class ComponentRecord(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class ConversionRecord:
-    """Everything a conversion has finished; `complete` once nothing is left to do."""
+    """Everything a conversion has finished; `complete` once nothing is left to do.
+
+    `revision`: the state of the published repository that all of it comes from, "" where that is not known.
+    """
 
     complete: bool
     components: dict[str, ComponentRecord]
+    revision: str = ""
 
     def files(self) -> dict[str, FileRecord]:
         """Every written file by its path relative to the model's folder."""
@@ -51,7 +55,8 @@ def read_conversion(folder: Path) -> ConversionRecord:
             }
             for name, part in data["components"].items()
         }
-        return ConversionRecord(complete=bool(data["complete"]), components=components)
+        revision = str(data.get("revision", ""))
+        return ConversionRecord(complete=bool(data["complete"]), components=components, revision=revision)
     # Nested too deeply, or an infinite size: JSON can say both.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise refusals.no_record(path) from error
@@ -70,5 +75,10 @@ def write_conversion(folder: Path, record: ConversionRecord) -> None:
     }
     write_json(
         folder / CONVERSION_NAME,
-        {"schema_version": _SCHEMA, "complete": record.complete, "components": components},
+        {
+            "schema_version": _SCHEMA,
+            "complete": record.complete,
+            "revision": record.revision,
+            "components": components,
+        },
     )

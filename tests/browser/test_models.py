@@ -55,7 +55,7 @@ def test_it_says_what_is_there_what_is_missing_and_under_which_licence(page: Pag
     expect(model(page, FACES)).to_contain_text("Licence: Non-commercial research only")
     press(model(page, "lumosx"), "Download…")
     expect(model(page, "lumosx")).to_contain_text(
-        re.compile(r"Needs 4\d\.\d GB of disk until it is ready; [\d.]+ GB are")
+        re.compile(r"Needs 29\.1 GB of disk until it is ready; [\d.]+ GB are")
     )
     press(model(page, "lumosx"), "Not now")
     expect(model(page, "lumosx").get_by_role("button", name="Download…")).to_be_focused()

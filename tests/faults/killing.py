@@ -12,6 +12,7 @@ from tests.patience import PATIENCE_S
 PRELOAD = [
     "tests.faults.queue_host",
     "tests.faults.victims",
+    "huggingface_hub.hf_api",
     "engine.model.pipeline",
     "diffusers.models.autoencoders.autoencoder_kl_wan",
     "transformers.models.umt5.modeling_umt5",

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from engine.engines import resolve_settings
 from engine.parity.folder import read_json, read_tensors
 from engine.parity.runner import run_folder
 from engine.weights.bundle import Bundle, text_encoder_config, vae_config
+from engine.weights.catalogue import entry
 from engine.weights.checkpoints import open_checkpoint
-from engine.weights.download import _is_recorded
+from engine.weights.download import _recorded_revision
 from engine.weights.installed import locate, status, verify, weights_digest
 from engine.weights.lora_file import open_lora
 from engine.weights.loras import loras
@@ -141,7 +143,7 @@ def distributed(folder: Path) -> tuple[bytes, bytes]:
 def read_network_config(data: bytes, folder: Path) -> None:
     path = folder / "config.json"
     path.write_bytes(data)
-    bundle = Bundle(network=path, config=path, text_encoder=path, vae=path, tokenizer=path)
+    bundle = Bundle(parts={}, config=path)
     network_config_from_original(bundle.network_config())
 
 
@@ -167,7 +169,7 @@ def read_figures(data: bytes, folder: Path) -> None:
 
 def read_download(data: bytes, folder: Path) -> None:
     (folder / "download.json").write_bytes(data)
-    assert _is_recorded(folder) in (True, False)
+    assert isinstance(_recorded_revision(VAE_ALONE, folder), str)
 
 
 def read_case(data: bytes, folder: Path) -> None:
@@ -196,9 +198,15 @@ LORA_RECORD = {"name": "a", "digest": "0" * 64, "size_bytes": 1, "engines": ["na
 RECORD = {
     "schema_version": 1,
     "complete": True,
+    "revision": "0" * 40,
     "components": {"vae": {"source": "x", "files": {"vae/a.bin": {"size_bytes": 3, "sha256": "0" * 64}}}},
 }
-DOWNLOAD = {"complete": True, "files": {"vae.pth": {"size_bytes": 3, "mtime_ns": 1, "digest": "0" * 64}}}
+DOWNLOAD = {
+    "complete": ["vae.pth"],
+    "revision": "0" * 40,
+    "files": {"vae.pth": {"size_bytes": 3, "mtime_ns": 1, "digest": "0" * 64}},
+}
+VAE_ALONE = replace(entry("lumosx"), files=tuple(file for file in entry("lumosx").files if file.name == "vae.pth"))
 CARD = {"files": {"vae/config.json": "0" * 64}}
 FIGURES = {
     "weights": hashlib.sha256(f"vae/config.json {'0' * 64}\n".encode()).hexdigest(),

@@ -181,7 +181,7 @@ def _is_whole(folder: Path) -> bool:
 def test_everything_wanted_arrives(hub: LoopbackHub, tmp_path: Path) -> None:
     events: list[Progress] = []
     assert _fetch(hub, tmp_path / "got", on_progress=events.append) == Downloaded(
-        folder=tmp_path / "got", verified=True
+        folder=tmp_path / "got", verified=True, revision="0123abcd"
     )
     assert _is_whole(tmp_path / "got")
     total = sum(len(body) for name, body in CONTENT.items() if name != "README.md")
@@ -279,7 +279,7 @@ def _own(tmp_path: Path, *names: str) -> Path:
 
 def test_a_complete_folder_is_used_in_place(hub: LoopbackHub, tmp_path: Path) -> None:
     source = _own(tmp_path, *CONTENT)
-    assert _fetch(hub, tmp_path / "got", source) == Downloaded(folder=source, verified=True)
+    assert _fetch(hub, tmp_path / "got", source) == Downloaded(folder=source, verified=True, revision="0123abcd")
     assert hub.requests == []
     assert not (tmp_path / "got").exists()
 
@@ -400,7 +400,7 @@ def test_too_little_space_is_said_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", _free(600_000))
     with pytest.raises(
-        OutputError, match=r"needs 1\.0 MB in .*got, but only 600\.0 kB are free: free 43\d\.\d kB or set"
+        OutputError, match=r"needs 1\.0 MB in .*got, but only 600\.0 kB are free: free 42\d\.\d kB or set"
     ):
         _fetch(hub, tmp_path / "got")
     assert hub.requests == []

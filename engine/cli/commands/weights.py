@@ -55,6 +55,7 @@ def _list(args: argparse.Namespace) -> None:
             print(f"  damaged    {state.problem}")
         else:
             print(f"  missing    {state.problem}")
+            print(f"  takes      {_needs(one)}")
         if one.archive is not None:
             size = readable_size(one.archive.approximate_bytes)
             print(f"  fetched    {one.archive.name} ({one.archive.purpose}, {size}); one of these files is enough:")
@@ -110,7 +111,10 @@ def _download(args: argparse.Namespace) -> None:
         print("The hub cannot be reached: your files are used without comparing their digests with the published ones.")
     print(f"Ready: {done.folder} ({readable_size(done.size_bytes)})")
     if done.leftover is not None:
-        print(f"{done.leftover} is no longer needed; delete that folder if you want its space back.")
+        print(
+            f"The downloaded files in {done.leftover} could not all be deleted: run the same again once no other "
+            "program has them open, or delete that folder yourself."
+        )
 
 
 def _needs(wanted: CatalogueEntry) -> str:
