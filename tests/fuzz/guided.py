@@ -30,7 +30,7 @@ NUMBER = "guided"
 """Stands in the name of a kept input for its number: the same run makes it again, but no number alone."""
 _SHORTEST_LIMIT, _LONGEST_LIMIT = 4096, 2**20
 _REPORT = "report.json"
-_REACHED = re.compile(r"^#\d+\s+[A-Za-z]+\s+cov: (\d+) ft: (\d+)", re.MULTILINE)
+_REACHED = re.compile(r"^#(\d+)\s+[A-Za-z]+\s+cov: (\d+) ft: (\d+)", re.MULTILINE)
 
 Mutate = Callable[[bytes, int], bytes]
 
@@ -66,12 +66,13 @@ def search(node: str, root: Path, rounds: int) -> Outcome:
 
 def read_outcome(output: str, code: int, told: dict[str, Any]) -> Outcome:
     """Put together what libFuzzer printed, how its process ended, and what the loop told."""
-    reached = [(int(edges), int(features)) for edges, features in _REACHED.findall(output)] or [(0, 0)]
+    reached = [tuple(map(int, figures)) for figures in _REACHED.findall(output)] or [(0, 0, 0)]
     finding = str(told.get("finding", ""))
     if not finding and (code or not told):
         finding = f"the process ended with code {code} in the middle of its inputs:\n{output[-3000:]}"
-    edges, features = zip(reached[0], reached[-1], strict=True)
-    return Outcome(int(told.get("inputs", 0)), edges, features, finding)
+    (_, *first), (inputs, *last) = reached[0], reached[-1]
+    edges, features = zip(first, last, strict=True)
+    return Outcome(int(told.get("inputs", inputs)), edges, features, finding)
 
 
 def loop(trial: Trial, target: Target, seeds: Sequence[bytes], rounds: int, folder: Path, keep: Path) -> NoReturn:

@@ -18,6 +18,8 @@ from tests.fuzz.guided import Outcome, as_text, mutator, read_outcome
 from tests.fuzz.harness import Target
 
 PARSERS = """
+import ctypes
+
 import atheris
 from hypothesis import strategies as st
 from engine.errors import InputError
@@ -33,17 +35,25 @@ def strict(data, folder):
     if data[:3] == b"Lux":
         raise InputError("Nothing but Lux.")
 
+@atheris.instrument_func
+def fatal(data, folder):
+    if data[:3] == b"Lux":
+        ctypes.string_at(0)
+
 def test_planted(fuzz):
     fuzz(Target("a planted fault", planted, [b"hello"]), st.just(b"hello"))
 
 def test_strict(fuzz):
     fuzz(Target("strict", strict, [b"hello"]), st.just(b"hello"))
+
+def test_fatal(fuzz):
+    fuzz(Target("fatal", fatal, [b"hello"]), st.just(b"hello"))
 """
 ROUNDS = 4000
 
 
 def run(folder: Path, *options: str) -> tuple[int, list[str]]:
-    """A project of two parsers, run as `test fuzz` runs ours: the code and the lines of what was printed."""
+    """A project of three parsers, run as `test fuzz` runs ours: the code and the lines of what was printed."""
     (folder / "test_parsers.py").write_text(PARSERS)
     (folder / "pytest.ini").write_text("[pytest]\n")
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -66,15 +76,18 @@ def test_a_planted_fault_is_found_and_kept_and_can_be_tried_again(tmp_path: Path
     assert code == 1
     assert f"{fault}; the input: {kept}" in lines
     assert kept.read_bytes().startswith(b"Lux")  # one in sixteen million by chance
-    assert list(kept.parent.iterdir()) == [kept]
+    fatal = kept.with_name("fatal-guided.bin")
+    assert fatal.read_bytes().startswith(b"Lux")
+    assert any(line.startswith("the process ended with code ") for line in lines)
+    assert set(kept.parent.iterdir()) == {kept, fatal}
     figures = json.loads(lines[-1])
-    assert (figures["guided"], figures["parsers"], figures["findings"]) == (True, 2, 1)
-    assert ROUNDS < figures["inputs"] < 2 * ROUNDS  # the fault ended its own parser's run, not the other's
+    assert (figures["guided"], figures["parsers"], figures["findings"]) == (True, 3, 2)
+    assert ROUNDS < figures["inputs"] < 3 * ROUNDS  # a fault ends its own parser's run, not the others'
 
     code, lines = run(tmp_path, "--input", str(kept))
     assert code == 1
     assert any(fault in line for line in lines)
-    assert "1 failed, 1 skipped" in lines[-1]
+    assert "1 failed, 2 skipped" in lines[-1]
 
 
 def test_without_atheris_it_is_said_how_to_get_it(
@@ -96,6 +109,7 @@ def test_what_was_reached_is_read_from_the_first_and_the_last_line() -> None:
     assert read_outcome(output, 0, {"inputs": 500, "finding": ""}) == Outcome(500, (30, 35), (41, 60), "")
     assert read_outcome(output, 1, {"inputs": 7, "finding": "it fell"}) == Outcome(7, (30, 35), (41, 60), "it fell")
     died = read_outcome("#4\tINITED cov: 3 ft: 4 corp: 2/9b\nSegmentation fault", -11, {})
+    assert died.inputs == 4
     assert died.finding.startswith("the process ended with code -11")
     assert died.finding.endswith("Segmentation fault")
     assert read_outcome("", 0, {}).finding  # nothing told is no success
