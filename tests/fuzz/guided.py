@@ -88,6 +88,7 @@ def loop(trial: Trial, target: Target, seeds: Sequence[bytes], rounds: int, fold
     for place, seed in enumerate(seeds):
         (corpus / f"{place:04}").write_bytes(seed)
     keep.parent.mkdir(parents=True, exist_ok=True)
+    trial.warm_up(seeds)  # an import that is instrumented takes seconds, which no input shall be blamed for
 
     def tell(finding: str = "") -> None:
         report = asdict(trial.count) | {"finding": finding}
@@ -114,6 +115,7 @@ def loop(trial: Trial, target: Target, seeds: Sequence[bytes], rounds: int, fold
             # Time and memory are the harness's business; what it cannot see is the end of the whole process.
             "rss_limit_mb": 0,
             "timeout": 0,
+            "report_slow_units": 10**6,  # they would be kept as if they were failing
             "exact_artifact_path": keep,
             "reload": 0,
         }

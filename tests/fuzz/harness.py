@@ -152,6 +152,12 @@ class Trial:
         gc.collect()
         self._highest = self._process.memory_info().rss + MAX_MEMORY_BYTES
 
+    def warm_up(self, inputs: Sequence[bytes]) -> None:
+        """Have imported what these import at their first use; what is wrong with them is told when they are fed."""
+        for data in inputs:
+            with contextlib.suppress(Exception):
+                self._target.parse(data, self._folder)
+
     def mutate(self, rounds: int) -> None:
         """Try `rounds` inputs that are changed seeds."""
         target = self._target
