@@ -81,6 +81,8 @@ def parse(argv: Sequence[str], prog: str = "launcher.py") -> argparse.Namespace:
     if args.command == "test":
         if args.rounds is not None and args.group is not None and args.group not in DEFAULT_ROUNDS:
             parser.error(f"--rounds is for {listed(DEFAULT_ROUNDS)}; “{args.group}” has none")
+        if args.guided and args.group != "fuzz":
+            parser.error("--guided is for fuzz, as in test fuzz --guided")
         args.pytest_args = rest
     elif rest:
         parser.error("only “test” takes further arguments behind --")
@@ -357,6 +359,9 @@ def _test(commands: _Commands[_Parser]) -> None:
         metavar="N",
         help=f"rounds of {listed(DEFAULT_ROUNDS)}; of fuzz, inputs for each parser "
         f"(default {', '.join(f'{name} {rounds}' for name, rounds in DEFAULT_ROUNDS.items())})",
+    )
+    parser.add_argument(
+        "--guided", action="store_true", help="of fuzz: inputs led by what the last ones reached; needs atheris"
     )
 
 

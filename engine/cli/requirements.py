@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +42,21 @@ def project_root() -> Path:
 
 def read_needs(root: Path, *, dev: bool) -> Needs:
     """The requirements of the project in `root`, with those of its tests where `dev`."""
-    import tomllib
-
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    packages = (*project["dependencies"], *(project["optional-dependencies"]["dev"] if dev else ()))
+    project = _project(root)
+    packages = (*project["dependencies"], *(extra(root, "dev") if dev else ()))
     torch = next(package for package in packages if name(package) == "torch")
     return Needs(python=project["requires-python"], torch=torch, packages=packages)
+
+
+def extra(root: Path, group: str) -> tuple[str, ...]:
+    """The requirements of one of the project's optional groups; only that of the tests is ever installed by itself."""
+    return tuple(_project(root)["optional-dependencies"][group])
+
+
+def _project(root: Path) -> Any:
+    import tomllib
+
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def name(requirement: str) -> str:

@@ -32,7 +32,8 @@ MAX_SENTENCE_CHARS = 1500
 _MAX_DATA_BYTES = 8 * 10**9
 """Where the system can hold a process to it: an input that wants everything is kept, instead of ending the run."""
 _HANG_SECONDS = 60.0
-_BATCH = 200
+BATCH = 200
+"""Inputs between two looks at the files that are open."""
 
 Parse = Callable[[bytes, Path], object]
 """What reads the input; the folder is the only place where it may write, and is empty again for nobody but itself."""
@@ -151,6 +152,12 @@ class Trial:
         gc.collect()
         self._highest = self._process.memory_info().rss + MAX_MEMORY_BYTES
 
+    def warm_up(self, inputs: Sequence[bytes]) -> None:
+        """Have imported what these import at their first use; what is wrong with them is told when they are fed."""
+        for data in inputs:
+            with contextlib.suppress(Exception):
+                self._target.parse(data, self._folder)
+
     def mutate(self, rounds: int) -> None:
         """Try `rounds` inputs that are changed seeds."""
         target = self._target
@@ -158,16 +165,25 @@ class Trial:
             for number in range(rounds):
                 rng = random.Random(f"{target.name} {number}")
                 self._one(mutated(rng, target.seeds, target.kind), f"{number}", caught)
-                if number % _BATCH == _BATCH - 1:
-                    self._check_handles(f"{number - _BATCH + 1} to {number}")
+                if number % BATCH == BATCH - 1:
+                    self._check_handles(f"{number - BATCH + 1} to {number}")
         self._check_handles("the whole run")
 
     @contextlib.contextmanager
-    def feeding(self) -> Generator[Callable[[bytes], None]]:
-        """A function that tries one input, for whoever makes the inputs: hypothesis."""
+    def feeding(self, number: str = "structure") -> Generator[Callable[[bytes], None]]:
+        """A function that tries one input, for whoever makes the inputs: hypothesis, libFuzzer, or a kept file."""
         with self._watching() as caught:
-            yield lambda data: self._one(data, "structure", caught)
+            yield lambda data: self._one(data, number, caught)
         self._check_handles("the whole run")
+
+    def check_handles(self) -> None:
+        """Within `feeding`, for a loop that never comes back from it: the inputs so far left no file open."""
+        self._check_handles("so far")
+
+    @property
+    def count(self) -> Count:
+        """What was tried so far."""
+        return self._count
 
     @contextlib.contextmanager
     def _watching(self) -> Generator[list[warnings.WarningMessage]]:
@@ -224,9 +240,14 @@ class Trial:
 
     def _fail(self, data: bytes, number: str, what: str, cause: BaseException | None = None) -> NoReturn:
         self._failures.mkdir(parents=True, exist_ok=True)
-        path = self._failures / f"{self._target.name.replace(' ', '-')}-{number}.bin"
+        path = kept_at(self._failures, self._target, number)
         path.write_bytes(data)
         raise InputFailure(f"{self._target.name}, input {number} {what}; the input: {path}") from cause
+
+
+def kept_at(failures: Path, target: Target, number: str) -> Path:
+    """Where a failing input of `target` is kept."""
+    return failures / f"{target.name.replace(' ', '-')}-{number}.bin"
 
 
 def wrong_sentence(text: str) -> str:

@@ -40,7 +40,11 @@ SCRAPS: tuple[Any, ...] = (
 
 def mutated(rng: random.Random, seeds: Sequence[bytes], kind: str) -> bytes:
     """One input made of one or two of the seeds."""
-    seed = rng.choice(seeds)
+    return changed(rng, rng.choice(seeds), seeds, kind)
+
+
+def changed(rng: random.Random, seed: bytes, seeds: Sequence[bytes], kind: str) -> bytes:
+    """One input made of `seed` and, now and then, a piece of another one; ValueError where text is no UTF-8."""
     if kind == "json" and rng.random() < 0.9:
         try:
             tree: Any = json.loads(seed)

@@ -143,6 +143,8 @@ def test_rounds_are_for_the_groups_that_go_in_rounds() -> None:
             "NAME has to be one of unit, parity, property, browser, faults, fuzz, mutations, soak, not “everything”.",
         ),
         ("test unit --rounds 3", "--rounds is for faults, fuzz and soak; “unit” has none."),
+        ("test unit --guided", "--guided is for fuzz, as in test fuzz --guided."),
+        ("test --guided", "--guided is for fuzz, as in test fuzz --guided."),
         ("--port 99999", "--port has to be between 1 and 65535, not 99999."),
         (
             "--port 1 doctor",

@@ -1,14 +1,18 @@
-"""`test`: runs pytest on the groups of tests; its closing line comes last, behind it only the figures of `faults`."""
+"""`test`: runs pytest on the groups of tests; its closing line comes last, behind it only figures.
+
+Those of `faults` and of guided `fuzz`, as one line of JSON.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 from engine.cli.parser import TEST_GROUPS
-from engine.cli.requirements import project_root
+from engine.cli.requirements import extra, project_root
 from engine.errors import Cancelled, InputError
 
 # What pytest's exit codes mean for ours; everything else (a failed test, an internal error) is a failed check.
@@ -21,7 +25,10 @@ def run(args: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "pytest", *folders(root, args.group)]
     if args.rounds is not None:
         command.append(f"--rounds={args.rounds}")
-    if args.group == "faults":
+    if args.guided:
+        _check_guide()
+        command.append("--guided")
+    if args.group == "faults" or args.guided:
         command.append("--figures-last")
     code = subprocess.run([*command, *args.pytest_args], cwd=root, stdin=subprocess.DEVNULL).returncode
     if code == _INTERRUPTED:
@@ -31,6 +38,16 @@ def run(args: argparse.Namespace) -> int:
     if code == _NOTHING_FOUND:
         raise InputError("No test was found; look at the arguments behind “--”.")
     return 0 if code == _PASSED else 1
+
+
+def _check_guide() -> None:
+    if importlib.util.find_spec("atheris") is None:
+        (requirement,) = extra(project_root(), "fuzz")
+        raise InputError(
+            "Guided fuzzing needs atheris, which there is for Linux on x86-64 only: "
+            f"“{sys.executable} -m pip install {requirement.partition(';')[0]}” installs it; "
+            "without --guided, fuzz runs everywhere."
+        )
 
 
 def folders(root: Path, group: str | None) -> list[str]:
