@@ -1,9 +1,9 @@
 """Inputs guided by coverage: libFuzzer's loop around one parser, in a process of its own.
 
-Whatever reached a new branch of our code (and of the pure Python that reads beside it) is changed further. libFuzzer does
-not come back from its loop, and instruments while modules are imported: so each parser gets a fresh process, which runs
-the one test that makes the parser's `Target`; what it reports lies in a folder that both know. Needs atheris.
-"""  # noqa: E501
+Whatever reached a new branch of our code (and of the pure Python that reads beside it) is changed further. libFuzzer
+does not come back from its loop, and instruments while modules are imported: so each parser gets a fresh process,
+which runs the one test that makes the parser's `Target`; what it reports lies in a folder both know. Needs atheris.
+"""
 
 from __future__ import annotations
 
