@@ -43,7 +43,7 @@ def project_root() -> Path:
 def read_needs(root: Path, *, dev: bool) -> Needs:
     """The requirements of the project in `root`, with those of its tests where `dev`."""
     project = _project(root)
-    packages = (*project["dependencies"], *(extra(root, "dev") if dev else ()))
+    packages = (*project["dependencies"], *(project["optional-dependencies"]["dev"] if dev else ()))
     torch = next(package for package in packages if name(package) == "torch")
     return Needs(python=project["requires-python"], torch=torch, packages=packages)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from studio.job_store import Job, JobState, JobStore
 from studio.jobs import JobQueue
 from tests.faults.conftest import Tally
 from tests.faults.test_killed_renders import frames_of
-from tests.patience import PATIENCE_S, wait_until
+from tests.patience import PATIENCE_S, until_job, wait_until
 from tests.unit.tiny_studio import tiny_request
 
 NUM_STEPS = 60
@@ -83,15 +82,12 @@ class Work:
         self._tally.different_after_resume += not np.array_equal(_frames(done), self._expected)
 
     def _until(self, job: Job, holds: Callable[[Job], bool]) -> Job:
-        deadline, version = time.monotonic() + PATIENCE_S, -1
-        while time.monotonic() < deadline:
-            version = self.queue.wait(version, 30)
-            now = self.queue.job(job.id)
-            assert now is not None
-            if holds(now):
-                return now
-            assert not now.final, now.error
-        raise AssertionError(f"the job never got there: {self.queue.job(job.id)}")
+        def there(now: Job) -> bool:
+            reached = holds(now)
+            assert reached or not now.final, now.error
+            return reached
+
+        return until_job(self.queue, job, there)
 
 
 def _step(job: Job) -> int:

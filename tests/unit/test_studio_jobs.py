@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from engine.scene import Scene
 from studio.job_files import file_words
 from studio.job_store import JobStore
 from studio.jobs import Job, JobQueue, JobState
-from tests.patience import PATIENCE_S, wait_until
+from tests.patience import PATIENCE_S, until_job, wait_until
 
 STEPS = 3
 
@@ -88,14 +87,7 @@ class _Stand:
             self.gate.release()
 
     def until(self, job: Job, holds: Callable[[Job], bool]) -> Job:
-        deadline, version = time.monotonic() + PATIENCE_S, -1
-        while time.monotonic() < deadline:
-            version = self.queue.wait(version, 10)
-            now = self.queue.job(job.id)
-            assert now is not None
-            if holds(now):
-                return now
-        raise AssertionError(f"the job never got there: {self.queue.job(job.id)}")
+        return until_job(self.queue, job, holds)
 
     def final(self, job: Job) -> Job:
         return self.until(job, lambda now: now.final)
