@@ -174,11 +174,12 @@ def encode(folder: str, tokens: int) -> dict[str, Any]:
     import torch
 
     from engine.memory.text_encoder import load_streamed
+    from engine.model.precision import quick_products
 
     encoder = load_streamed(Path(folder), torch.bfloat16, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, encoder.config.vocab_size, (1, tokens), generator=generator)
-    with torch.no_grad():
+    with torch.no_grad(), quick_products(encoder.device, torch.bfloat16):
         hidden = encoder(ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     return {"shape": list(hidden.shape), "finite": bool(hidden.isfinite().all())}
 
@@ -191,12 +192,13 @@ def denoise(
     import torch
 
     from engine.bench.random_models import random_network, random_vae
+    from engine.model.precision import quick_products
 
     model, waiting = random_network(network), random_vae(vae)
     model.chunk_tokens = chunk_tokens
     frames, height, width = (canvas[0] - 1) // 4 + 1, canvas[1] // 8, canvas[2] // 8
     channels, references, words = model.config.in_channels, sum(cast), 512
-    with torch.no_grad():
+    with torch.no_grad(), quick_products(torch.device("cpu"), torch.bfloat16):
         video = torch.randn(1, channels, frames, height, width, dtype=torch.bfloat16)
         pictures = torch.randn(1, channels, references, height, width, dtype=torch.bfloat16) if cast else None
         text = torch.randn(1, words, model.config.text_dim, dtype=torch.bfloat16)

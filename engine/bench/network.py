@@ -14,7 +14,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -24,6 +24,7 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
 from engine.bench.published_form import use_published_form
+from engine.model.precision import has_half, quick_products
 from engine.model.transformer import LumosXTransformer3DModel
 
 TIMED_LAYERS = 2
@@ -52,7 +53,7 @@ class NetworkFigures:
     """Median seconds of a whole pass in each form, and the process's resident memory at its peak in passes of ours.
 
     Of the network's `layers` blocks `layers_timed` were run; the seconds are those of all. `tokens` counts the video's
-    and the references'.
+    and the references'. `emulated_s`: of ours on a processor without bfloat16, products left to PyTorch; else None.
     """
 
     references: int
@@ -60,6 +61,7 @@ class NetworkFigures:
     ours_s: float
     dense_s: float
     wan_same_tokens_s: float
+    emulated_s: float | None
     peak_bytes: int
     layers: int
     layers_timed: int
@@ -68,10 +70,11 @@ class NetworkFigures:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """One of the three ways to compute: a network, and a pass of it."""
+    """One of the ways to compute: a network, and a pass of it; `quick`: with `quick_products`, as renders have it."""
 
     model: torch.nn.Module
     run: Callable[[], object]
+    quick: bool = True
 
 
 def measure_network(
@@ -148,6 +151,7 @@ def _measure(
         ours_s=median(times["ours"]),
         dense_s=median(times["dense"]),
         wan_same_tokens_s=median(times["wan"]),
+        emulated_s=median(times["emulated"]) if "emulated" in times else None,
         peak_bytes=peak,
         layers=total,
         layers_timed=layers,
@@ -174,14 +178,15 @@ def _forms(
         words = torch.arange(size.words) // 3
         masks = words[None] == torch.arange(references)[:, None]
 
-    def relational(model: LumosXTransformer3DModel) -> _Form:
-        return _Form(model, lambda: model(video, timestep, text, pictures, cast, masks))
+    def relational(model: LumosXTransformer3DModel, *, quick: bool = True) -> _Form:
+        return _Form(model, lambda: model(video, timestep, text, pictures, cast, masks), quick)
 
-    return {
+    forms = {
         "ours": relational(ours),
         "dense": relational(dense),
         "wan": _Form(wan, lambda: wan(longer, timestep, text)),
     }
+    return forms if has_half(torch.bfloat16) else {**forms, "emulated": relational(ours, quick=False)}
 
 
 def _rotated(names: list[str], by: int) -> list[str]:
@@ -200,7 +205,8 @@ def _pass_seconds(form: _Form, layers: int, total: int) -> float:
 
 
 def _timed(form: _Form, layers: int) -> float:
-    with _first_blocks(form.model, layers):
+    products = quick_products(torch.device("cpu"), torch.bfloat16) if form.quick else nullcontext()
+    with _first_blocks(form.model, layers), products:
         start = time.perf_counter()
         form.run()
         return time.perf_counter() - start
@@ -255,5 +261,7 @@ def report(figures: tuple[NetworkFigures, ...]) -> str:
             f"{row.wan_same_tokens_s:>7.2f} s  {row.ours_s / row.wan_same_tokens_s:>8.3f}  "
             f"{row.dense_s / row.ours_s:>14.2f}  {row.peak_bytes / 2**30:>7.2f} GiB"
         )
+        if row.emulated_s is not None:
+            lines[-1] += f"  (products left to PyTorch, which emulates bfloat16 here: {row.emulated_s:.2f} s)"
     lines.append(json.dumps({"network": [asdict(row) for row in figures]}))
     return "\n".join(lines)

@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 from engine.model.decoding import decode_parts
 from engine.model.layout import PUBLISHED, Relations
+from engine.model.precision import quick_products
 from engine.model.scheduler import LumosXScheduler
 from engine.model.step_cache import Branch, StepCache, looks_first
 from engine.model.transformer import LumosXTransformer3DModel
@@ -142,7 +143,8 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         ids, mask = tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
         length = int(mask.sum())
         # Positions behind the text are zeroed anyway: the encoder need not compute them.
-        hidden = self.text_encoder(ids[:, :length], attention_mask=mask[:, :length]).last_hidden_state
+        with quick_products(device, self.text_encoder.dtype):
+            hidden = self.text_encoder(ids[:, :length], attention_mask=mask[:, :length]).last_hidden_state
         return torch.nn.functional.pad(hidden, (0, 0, 0, text_tokens - length))
 
     @torch.no_grad()
@@ -269,8 +271,9 @@ class LumosXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         Each pass is made within the `branch` of its name.
         """
         velocities: list[torch.Tensor] = []
+        device = self._execution_device
         for one in passes:
-            with branch(one.name):
+            with branch(one.name), quick_products(device, one.context.dtype):
                 velocity = self.transformer(
                     latents.to(one.context.dtype), timestep, one.context, relations=one.relations, **arguments
                 )[0]

@@ -16,6 +16,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
+from engine.model.precision import mixed_precision
 from engine.nano.tokenizer import TEXT_TOKENS
 from engine.nano.vae_training import as_video, fast_stills, normalised
 from engine.nano.world.prompt import WorldPrompt, write_prompt
@@ -133,7 +134,7 @@ def owners_of(structure: Structure, latent_frames: int, first_seed: int, count: 
 
 def encode(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
     """uint8 `[B, T, H, W, 3]` to normalised latents `[B, C, t, h, w]` float32."""
-    with torch.no_grad(), torch.autocast(vae.device.type, torch.bfloat16), fast_stills():
+    with torch.no_grad(), mixed_precision(vae.device), fast_stills():
         latents = [
             vae.encode(as_video(part.to(vae.device)), return_dict=False)[0].mode().cpu() for part in pixels.split(16)
         ]

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import UMT5EncoderModel
 
 from engine.model.layout import PUBLISHED, Relations
+from engine.model.precision import mixed_precision
 from engine.nano.copies import SharedReferences
 from engine.nano.dataset import Shard
 from engine.nano.world.scene import Structure
@@ -109,7 +110,7 @@ class Learner:
         self, noisy: torch.Tensor, sigma: torch.Tensor, batch: Batch, plan: RelationsPlan, relations: Relations
     ) -> torch.Tensor:
         """Velocities of `noisy` copies `[B, K, C, T, h, w]` of a batch's clips, of that shape."""
-        with torch.autocast(noisy.device.type, torch.bfloat16):
+        with mixed_precision(noisy.device):
             return self.network.velocity(
                 noisy,
                 sigma * 1000,

@@ -10,15 +10,17 @@ from collections.abc import Iterable
 
 import torch
 
+from engine.model.precision import quick_dtype
+
 PLAIN_SHARE = 0.3
 """What AdamW's parameters get of the learning rate; they bear less than orthogonal updates do."""
 
 
 def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """The nearest matrix with equal singular values, roughly, by a quintic Newton-Schulz iteration in bfloat16."""
+    """The nearest matrix with equal singular values, roughly, by a quintic Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[0] <= matrix.shape[1]
-    x = (matrix if wide else matrix.T).bfloat16()
+    x = (matrix if wide else matrix.T).to(quick_dtype(matrix.device))
     x = x / (x.norm() + 1e-7)
     for _ in range(iterations):
         gram = x @ x.T

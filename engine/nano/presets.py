@@ -14,6 +14,8 @@ from engine.nano.world.scene import HEIGHT, WIDTH
 
 SCALE = 8.0
 """Pixels a unit: faces come out about 260 px wide, garments about 350."""
+SUN_BETWEEN_TWO, SUN_BETWEEN_THREE = 20_260_161, 20_260_018
+"""Variants of a place whose sun nobody's head hides: behind one it looks like a hat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +96,8 @@ def _garment(shape: str, pattern: str, first: str, second: str = "white") -> Gar
     )
 
 
-def _place(kind: str, first: tuple[int, int, int], second: tuple[int, int, int]) -> Place:
-    return Place(kind=kind, first=first, second=second, variant=20_260_011)
+def _place(kind: str, first: tuple[int, int, int], second: tuple[int, int, int], variant: int = 20_260_011) -> Place:
+    return Place(kind=kind, first=first, second=second, variant=variant)
 
 
 PRESETS = (
@@ -115,7 +117,7 @@ PRESETS = (
                 garment=("yellow dress", _garment("dress", "plain", "yellow")),
             ),
         ),
-        place=("park", _place("park", (176, 216, 244), (142, 190, 104))),
+        place=("park", _place("park", (176, 216, 244), (142, 190, 104), SUN_BETWEEN_TWO)),
     ),
     PresetScene(
         name="02-stripes-and-squares",
@@ -154,7 +156,7 @@ PRESETS = (
                 garment=("orange sweater", _garment("sweater", "plain", "orange")),
             ),
         ),
-        place=("beach", _place("beach", (190, 226, 250), (238, 218, 168))),
+        place=("beach", _place("beach", (190, 226, 250), (238, 218, 168), SUN_BETWEEN_THREE)),
     ),
     PresetScene(
         name="04-a-hat-and-a-lamp",

@@ -22,6 +22,7 @@ from safetensors.torch import load_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import UMT5Config, UMT5EncoderModel
 
+from engine.model.precision import quick_dtype
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.nano.copies import SharedReferences
 from engine.nano.dataset import CYCLE, ShardStore
@@ -169,9 +170,13 @@ def _learner(transformer: LumosXTransformer3DModel, encoder: UMT5EncoderModel) -
 
 
 def _fastest_attention(device: torch.device) -> AbstractContextManager[object]:
-    """PyTorch's fused attention is slow backwards on a CPU; plain products are several times faster at these sizes."""
-    plain: AbstractContextManager[object] = sdpa_kernel(SDPBackend.MATH)
-    return plain if device.type == "cpu" else nullcontext()
+    """On a processor PyTorch's fused attention is slow backwards in bfloat16, and plain products are several times
+    faster at these sizes; in float32 it is the fused one that is faster, 1.3 times over a whole update."""
+    if device.type != "cpu":
+        return nullcontext()
+    if quick_dtype(device) == torch.bfloat16:
+        return sdpa_kernel(SDPBackend.MATH)
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH], set_priority=True)
 
 
 def rate(step: int, steps: int) -> float:

@@ -23,6 +23,7 @@ from accelerate import Accelerator
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d, WanResample
 from torch.utils.data import DataLoader, Dataset
 
+from engine.model.precision import mixed_precision
 from engine.nano.muon import Muon
 from engine.nano.run_folder import RunFolder
 from engine.nano.world.scene import WorldScene, draw_scene, draw_structure, model_references, render_clip
@@ -165,7 +166,7 @@ def with_statistics(vae: AutoencoderKLWan, seed: int, scenes: int = 48) -> None:
     """Measure mean and spread of every latent channel over clips and references and write them into the config."""
     rng = np.random.default_rng([seed, 2])
     parts: list[torch.Tensor] = []
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), mixed_precision(torch.device("cpu")):
         for _ in range(scenes):
             scene = _scene(rng)
             for pixels in (render_clip(scene, 5)[None], model_references(scene)[:, None]):
@@ -197,7 +198,7 @@ def denormalised(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
 
 def _loss(vae: AutoencoderKLWan, pixels: torch.Tensor, kl_weight: float) -> tuple[torch.Tensor, float]:
     video = as_video(pixels)
-    with torch.autocast(video.device.type, torch.bfloat16):
+    with mixed_precision(video.device):
         posterior = vae.encode(video, return_dict=False)[0]
         # A little noise keeps the decoder steady against the transformer's small errors.
         latent = posterior.mode() + torch.randn_like(posterior.mean) * posterior.std.clamp(max=0.3)
