@@ -142,18 +142,28 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(hidden)
 
 
+def is_hidden(path: Path) -> bool:
+    """Whether a name is one of `hidden_beside`, whoever's work it is."""
+    return _HIDDEN.fullmatch(path.name) is not None
+
+
+def leftovers(folder: Path, *, below: bool = False) -> list[Path]:
+    """What killed processes have begun in `folder`, `below`: and in all folders in it."""
+    return [
+        path
+        for path in ((folder.rglob if below else folder.glob)(".lumosx-*") if folder.is_dir() else ())
+        if (match := _HIDDEN.fullmatch(path.name)) is not None and not _works(int(match[1]), match[2])
+    ]
+
+
 def remove_leftovers(folder: Path, *, below: bool = False) -> None:
-    """Remove what killed processes have begun in `folder`, `below`: and in all folders in it; what they had moved aside
-    and not replaced yet comes back. What living processes work at stays."""
-    for path in list((folder.rglob if below else folder.glob)(".lumosx-*")) if folder.is_dir() else ():
-        match = _HIDDEN.fullmatch(path.name)
-        if match is None or _works(int(match[1]), match[2]):
-            continue
+    """Remove `leftovers`; what had been moved aside and not replaced yet comes back."""
+    for path in leftovers(folder, below=below):
         with contextlib.suppress(OSError):  # somebody else may tidy up at the same moment; the next look tries again
             if not path.is_dir():
                 path.unlink(missing_ok=True)
                 continue
-            for old in path.iterdir() if match[3] == _ASIDE else ():
+            for old in path.iterdir() if path.suffix == _ASIDE else ():
                 if not os.path.lexists(path.parent / old.name):
                     old.replace(path.parent / old.name)
             shutil.rmtree(path)

@@ -212,25 +212,12 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
 
         Returns the velocity `[B, C, T, H, W]`; references have none. Raises `ValueError` for shapes that do not fit.
         """
-        batch, _, frames, height, width = hidden_states.shape
+        batch, _, _, height, width = hidden_states.shape
+        padding = (0, -width % self.config.patch_size[2], 0, -height % self.config.patch_size[1])
         num_references = _num_references(hidden_states, reference_latents)
-        if sum(groups) > num_references:
-            raise ValueError(f"groups {groups} name {sum(groups)} references, but {num_references} were given")
-        if timestep.ndim > 1 or timestep.numel() not in (1, batch):
-            raise ValueError(f"timesteps {tuple(timestep.shape)} do not fit a batch of {batch}")
-        if encoder_hidden_states.ndim != 3 or encoder_hidden_states.shape[0] not in (1, batch):
-            raise ValueError(f"texts {tuple(encoder_hidden_states.shape)} do not fit a batch of {batch}")
-        patch_h, patch_w = self.config.patch_size[1:]
-        padding = (0, -width % patch_w, 0, -height % patch_h)
+        self._check(batch, num_references, timestep, encoder_hidden_states, groups)
         share = _can_share(relations, timestep, encoder_hidden_states, reference_latents, text_masks)
-        layout = SequenceLayout(
-            frames=frames,
-            height=(height + padding[3]) // patch_h,
-            width=(width + padding[1]) // patch_w,
-            num_free=num_references - sum(groups),
-            groups=tuple(groups),
-            copies=batch if share else 1,
-        )
+        layout = self._layout(hidden_states, padding, num_references, groups, copies=batch if share else 1)
         # Videos that share their references are one long row.
         rows = batch // layout.copies
         context = RelationalContext(
@@ -255,6 +242,39 @@ class LumosXTransformer3DModel(WanTransformer3DModel):
         sample = self._head(states[:, : layout.video_tokens], temb, layout)[..., :height, :width]
         sample = sample.to(hidden_states.dtype)
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
+
+    @staticmethod
+    def _check(
+        batch: int, num_references: int, timestep: torch.Tensor, text: torch.Tensor, groups: tuple[int, ...]
+    ) -> None:
+        """Raise `ValueError` for conditions that do not fit a batch of so many videos with so many references."""
+        if sum(groups) > num_references:
+            raise ValueError(f"groups {groups} name {sum(groups)} references, but {num_references} were given")
+        if timestep.ndim > 1 or timestep.numel() not in (1, batch):
+            raise ValueError(f"timesteps {tuple(timestep.shape)} do not fit a batch of {batch}")
+        if text.ndim != 3 or text.shape[0] not in (1, batch):
+            raise ValueError(f"texts {tuple(text.shape)} do not fit a batch of {batch}")
+
+    def _layout(
+        self,
+        video: torch.Tensor,
+        padding: tuple[int, int, int, int],
+        num_references: int,
+        groups: tuple[int, ...],
+        *,
+        copies: int,
+    ) -> SequenceLayout:
+        """Where everything stands in the sequence, a place for every patch of the padded video and its references."""
+        frames, height, width = video.shape[-3:]
+        patch_h, patch_w = self.config.patch_size[1:]
+        return SequenceLayout(
+            frames=frames,
+            height=(height + padding[3]) // patch_h,
+            width=(width + padding[1]) // patch_w,
+            num_free=num_references - sum(groups),
+            groups=tuple(groups),
+            copies=copies,
+        )
 
     def enable_parallelism(self, *, config: Any, cp_plan: Any = None) -> None:
         """As diffusers does it, but for context parallelism, which is refused.

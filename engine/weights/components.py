@@ -7,19 +7,16 @@ Loads no torch.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from itertools import permutations
 from pathlib import Path
 
-import psutil
-
+from engine.files import leftovers
 from engine.weights import checked
 from engine.weights.files import state_of
 from engine.weights.records import DOWNLOAD_NAME, ConversionRecord
 
 INDEX = "model_index.json"
-PARTIAL = ".partial"
 _MADE_OF = {
     "tokenizer": ("umt5-xxl/",),
     "vae": ("vae.pth",),
@@ -110,23 +107,6 @@ def files_in(folder: Path, names: Collection[str]) -> list[tuple[str, int, int]]
     return found
 
 
-def begun_by_the_dead(folder: Path) -> list[Path]:
-    """What killed conversions have begun in a model folder."""
-    return [path for path in folder.glob(f".*{PARTIAL}") if not _lives(path.name.removesuffix(PARTIAL))]
-
-
-def remove_begun(folder: Path) -> None:
-    """Delete what killed conversions have begun in a model folder."""
-    for path in begun_by_the_dead(folder):
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _lives(name: str) -> bool:
-    """Whether the process whose number ends a name is alive and another one: this one begins nothing twice."""
-    number = name.rpartition(".")[2]
-    return number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
-
-
 def spend(folder: Path, left: Collection[str]) -> OSError | None:
     """Delete the published files that none of the components `left` is made of from our own download folder, and the
     folder with the last of them.
@@ -134,6 +114,7 @@ def spend(folder: Path, left: Collection[str]) -> OSError | None:
     What cannot be deleted stays, as does what we did not put there; the first reason is returned.
     """
     served = published_files(COMPONENTS) - published_files(left)
+    begun = set(leftovers(folder))
     failed: OSError | None = None
     for place, _, files in os.walk(folder, topdown=False):
         for path in (*(Path(place, file) for file in files), Path(place)):
@@ -142,7 +123,7 @@ def spend(folder: Path, left: Collection[str]) -> OSError | None:
                 if path == Path(place):
                     if not os.listdir(path):
                         path.rmdir()
-                elif _belongs(name, served) or (not left and name.lstrip(".").startswith(DOWNLOAD_NAME)):
+                elif _belongs(name, served) or (not left and (name == DOWNLOAD_NAME or path in begun)):
                     path.unlink()
             except OSError as error:
                 failed = failed or error

@@ -18,18 +18,16 @@ from pathlib import Path
 from engine.cancel import CancelToken
 from engine.errors import OutputError, WeightsError
 from engine.events import Progress
-from engine.files import sync, sync_names
+from engine.files import hidden_beside, is_hidden, put_in_place, remove_leftovers, sync, sync_names
 from engine.weights import checked
 from engine.weights.checkpoints import read_network_state
 from engine.weights.components import (
     COMPONENTS,
     INDEX,
-    PARTIAL,
     by_component,
     files_in,
     least_disk,
     published_files,
-    remove_begun,
     spend,
     whole_components,
 )
@@ -160,10 +158,10 @@ def _open_target(out: Path) -> ConversionRecord:
     if not out.is_dir():
         raise _in_the_way(out)
     if not (out / CONVERSION_NAME).is_file():
-        if any(not entry.name.endswith(PARTIAL) for entry in out.iterdir()):
+        if any(not is_hidden(entry) for entry in out.iterdir()):
             raise _in_the_way(out)
         return ConversionRecord(complete=False, components={})
-    remove_begun(out)
+    remove_leftovers(out)
     try:
         return read_conversion(out)
     except WeightsError:
@@ -179,9 +177,8 @@ def _in_the_way(out: Path) -> OutputError:
 def _run(out: Path, task: Task, on_bytes: Callable[[int], None]) -> dict[str, FileRecord]:
     """Write one component under a temporary name, bring it to the disk, rename it, and return the records of all its
     files relative to `out`."""
-    temporary = out / f".{task.name}.{os.getpid()}{PARTIAL}"
     final = out / task.name
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = hidden_beside(final)
     try:
         with explained(final):
             temporary.mkdir()
@@ -194,9 +191,7 @@ def _run(out: Path, task: Task, on_bytes: Callable[[int], None]) -> dict[str, Fi
             if task.name == INDEX:
                 os.replace(temporary / INDEX, final)
             else:
-                if final.exists():
-                    shutil.rmtree(final)
-                os.replace(temporary, final)
+                put_in_place(temporary, final)
             sync_names(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

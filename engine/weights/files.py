@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import OutputError
-from engine.files import sync, sync_names
+from engine.files import hidden_beside, sync, sync_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class FileRecord:
 def write_json(path: Path, data: object) -> None:
     """Write JSON under a temporary name and rename it, so that no half-written file is ever seen, not even after a
     power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = hidden_beside(path, ".part")
     with explained(path):
         try:
             temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -13,14 +13,13 @@ from pathlib import Path
 from engine.cancel import CancelToken
 from engine.errors import InputError, WeightsError
 from engine.events import Progress
+from engine.files import leftovers, remove_leftovers
 from engine.weights.catalogue import CatalogueEntry, entry
 from engine.weights.components import (
     COMPONENTS,
-    begun_by_the_dead,
     conversion_bytes,
     files_in,
     published_files,
-    remove_begun,
     spend,
     spent,
     whole_components,
@@ -104,7 +103,7 @@ def _install_converted(
     else:
         ours = downloads
         spend(ours, todo)  # of an installation that was killed, or of an earlier version that kept them
-    remove_begun(folder)
+    remove_leftovers(folder)
     got = Downloaded(folder=downloads, verified=True, revision=revision)
     if needed := published_files(todo):
         got = download(wanted, downloads, hub, source, on_progress, cancel, needed, revision)
@@ -215,7 +214,7 @@ def _needs_converted(wanted: CatalogueEntry) -> Needs:
     # files of the user's that were linked have their space elsewhere
     linked = [(path, freed - size) for path, size, freed in here]
     disk = total - arrived + conversion_bytes(files, [*files, *linked])
-    begun = sum(_bytes_in(path) for path in begun_by_the_dead(model_folder(wanted.name)))
+    begun = sum(_bytes_in(path) for path in leftovers(model_folder(wanted.name)))
     return Needs(download_bytes=total, arrived_bytes=arrived, disk_bytes=max(disk - begun, 0))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine.errors import InputError, OutputError, WeightsError
+from engine.files import is_hidden
 from engine.paths import assets_dir, models_dir
 from engine.prompt_text import shortened
 from engine.weights import checked, refusals
@@ -184,9 +185,7 @@ def _foreign(folder: Path, wanted: CatalogueEntry) -> Path | None:
     if not (folder / CONVERSION_NAME).is_file():
         return folder
     ours = (*MODEL_ENTRIES, CONVERSION_NAME, MAGNITUDES_NAME)
-    return next(
-        (path for path in sorted(folder.iterdir()) if path.name not in ours and path.suffix != ".partial"), None
-    )
+    return next((path for path in sorted(folder.iterdir()) if path.name not in ours and not is_hidden(path)), None)
 
 
 def _repair(wanted: CatalogueEntry) -> str:

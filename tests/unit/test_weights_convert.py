@@ -19,6 +19,7 @@ import torch
 from engine.cancel import CancelToken
 from engine.errors import Cancelled, OutputError, WeightsError
 from engine.events import Progress
+from engine.files import is_hidden
 from engine.model.pipeline import LumosXPipeline
 from engine.weights.convert import convert_bundle
 from engine.weights.original import to_diffusers_network, to_diffusers_vae, to_transformers_umt5
@@ -253,7 +254,7 @@ def test_killed_in_the_middle_then_finished(bundle: Path, tmp_path: Path) -> Non
         process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "transformer").exists()
-    assert list(out.glob(".transformer.*.partial"))
+    assert any(is_hidden(path) for path in out.iterdir())
     before = _stamps(out / "text_encoder")
     convert_bundle(bundle, out)
     assert not list(out.glob(".*"))

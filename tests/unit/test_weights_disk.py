@@ -17,6 +17,7 @@ from engine.cli.commands.weights import run
 from engine.cli.parser import build_parser
 from engine.errors import OutputError, WeightsError
 from engine.events import Progress
+from engine.files import is_hidden
 from engine.weights.components import COMPONENTS
 from engine.weights.convert import convert_bundle
 from engine.weights.hub import HuggingFaceHub, RemoteListing
@@ -144,7 +145,7 @@ def test_a_deletion_that_was_cut_short_is_finished(lumosx: Published, expected: 
     stopped_in("vae")
     (lumosx.downloads / "LumosX_models" / "all").mkdir(parents=True)
     (lumosx.downloads / "LumosX_models" / "all" / "__0_0.distcp").write_bytes(b"of a checkpoint that served")
-    begun = lumosx.model / ".vae.999999999.partial"  # of a process that is no more
+    begun = lumosx.model / ".lumosx-999999999-abcdabcd1234"  # of a process that is no more
     begun.mkdir()
     (begun / "x").write_bytes(bytes(10_000))
     most = needs("lumosx").disk_bytes
@@ -345,9 +346,9 @@ def test_nothing_is_deleted_before_its_component_is_on_the_disk(
         synced.discard(target.parent.stat().st_ino)
 
     def unlink(path: Path, missing_ok: bool = False) -> None:
-        if lumosx.downloads in path.parents and path.name != "download.json" and not path.name.endswith(".partial"):
+        if lumosx.downloads in path.parents and path.name != "download.json" and not is_hidden(path):
             deleted.append(path.name)
-            done = [one for one in lumosx.model.rglob("*") if not one.name.endswith(".partial")]
+            done = [one for one in lumosx.model.rglob("*") if not is_hidden(one)]
             assert {one.stat().st_ino for one in (lumosx.model, *done)} <= synced
         delete(path, missing_ok)
 
