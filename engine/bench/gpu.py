@@ -29,6 +29,7 @@ from engine.memory.plan import Budget, Way, Work, make_plan
 from engine.memory.sizes import PUBLISHED
 from engine.model.backends import attend_with, choose_backend
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
+from engine.model.precision import quick_products
 from engine.model.scheduler import LumosXScheduler
 from engine.model.transformer import LumosXTransformer3DModel
 from engine.models import compute_dtype
@@ -217,7 +218,8 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 8192, repe
     for _ in range(repeats + 1):
         _finish(device)
         started = time.perf_counter()
-        torch.mm(left, right)
+        with quick_products(device, dtype):
+            torch.mm(left, right)
         _finish(device)
         best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best

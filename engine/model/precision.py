@@ -72,7 +72,7 @@ class ProductsInFloat32(TorchFunctionMode):
         return func(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()}).to(args[0].dtype)
 
 
-_PRODUCTS = frozenset({F.linear, F.conv2d, F.conv3d, torch.matmul, torch.Tensor.matmul, torch.bmm})
+_PRODUCTS = frozenset({F.linear, F.conv2d, F.conv3d, torch.matmul, torch.Tensor.matmul, torch.mm, torch.bmm})
 
 
 def _linear(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

@@ -65,12 +65,13 @@ def test_convolutions_and_matrix_products_are_as_exact_as_pytorchs(dtype: torch.
         (torch.matmul, a, b),
         (lambda x, y: x @ y, a, b),
         (torch.bmm, a, b),
+        (torch.mm, a[0], b[0]),
     )
     for product, left, right in products:
         exact = product(left.double(), right.double())
         with ProductsInFloat32():
             quick = product(left, right)
-        assert quick.dtype == dtype
+        assert torch.equal(quick, product(left.float(), right.float()).to(dtype))
         assert off(quick, exact) <= 1.01 * off(product(left, right), exact) + 1e-6
 
 
