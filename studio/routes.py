@@ -9,6 +9,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -52,6 +53,7 @@ _MAX_MESSAGE_BYTES = 2 * 2**20
 _MAX_CLIP_BYTES = 1024 * 2**20
 _CLIP_ENDINGS = frozenset({".mp4", ".webm", ".gif"})
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
+"""For what has a digest of its content, or its state, in its address."""
 
 FolderReader = Callable[[Path, str], dict[str, Any]]
 ClipReader = Callable[[Path, str], dict[str, Any]]
@@ -66,35 +68,55 @@ def file_name(name: str) -> str | None:
     return name if plain and name.rsplit(".", 1)[-1].lower() in _MEDIA else None
 
 
-def routes(
-    *,
-    key: str,
-    pictures: Callable[[], PictureStore],
-    clips: Callable[[], Path],
-    exports: Callable[[], Path],
-    read_folder: FolderReader,
-    receive_picture: PictureReceiver,
-    receive_shared: SharedReceiver,
-    receive_clip: ClipReader,
-    ask: Callable[[Any], dict[str, Any]],
-    ask_as: Callable[[Request, Any], dict[str, Any]],
-    models: ModelsDesk,
-) -> list[Route]:
-    """Return the routes; `read_folder(folder, title)` makes the page's answer from a folder that came in.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRoutes:
+    """What the routes answer with.
 
-    What is asked for pictures, clips and exports answers for whoever sent the request, see `studio.visitors`.
-    `receive_picture(data, name)`, `receive_clip(path, name)` and `receive_shared(file, name, keep)` do so for a
-    picture, a clip and a shared file, `models` for a file of weights, `ask` for a last message of a closed page,
-    `ask_as(request, message)` for a message whose headers say in whose name a render is done.
+    `pictures`, `clips` and `exports` answer for whoever sent the request, see `studio.visitors`.
+    `read_folder(folder, title)` makes the page's answer from a folder that came in, `receive_picture(data, name)`,
+    `receive_clip(path, name)` and `receive_shared(file, name, keep)` do so for a picture, a clip and a shared file,
+    `models` for a file of weights, `ask` for a last message of a closed page, `ask_as(request, message)` for a message
+    whose headers say in whose name a render is done.
     """
 
-    def greet(_request: Request) -> Response:
-        return JSONResponse(hello(key))
+    key: str
+    pictures: Callable[[], PictureStore]
+    clips: Callable[[], Path]
+    exports: Callable[[], Path]
+    read_folder: FolderReader
+    receive_picture: PictureReceiver
+    receive_shared: SharedReceiver
+    receive_clip: ClipReader
+    ask: Callable[[Any], dict[str, Any]]
+    ask_as: Callable[[Request, Any], dict[str, Any]]
+    models: ModelsDesk
 
-    def picture(request: Request) -> Response:
+    def all(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route(HELLO, self._greet),
+            Route("/studio/picture/{picture}", self._picture),
+            Route("/studio/view/{picture}", self._view),
+            Route("/studio/clip/{name}", _media(self.clips)),
+            Route("/studio/export/{name}", _media(self.exports)),
+            Route("/studio/poster/{name}", self._still),
+            Route("/studio/strip/{name}", self._still),
+            Route("/studio/scene", _answering(self._clip, "file_fault"), methods=["POST"]),
+            Route("/studio/folder", _answering(self._folder, "folder_fault"), methods=["POST"]),
+            Route("/studio/pictures", self._receive, methods=["POST"]),
+            Route("/studio/weights", _answering(self._weights, "file_fault"), methods=["POST"]),
+            Route("/studio/shared", _answering(self._shared, "file_fault"), methods=["POST"]),
+            Route("/studio/draft", self._last_words, methods=["POST"]),
+            Route("/studio/asked", self._asked, methods=["POST"]),
+        ]
+
+    def _greet(self, _request: Request) -> Response:
+        return JSONResponse(hello(self.key))
+
+    def _picture(self, request: Request) -> Response:
         try:
             path = thumbnail(
-                pictures(),
+                self.pictures(),
                 request.path_params["picture"],
                 request.query_params.get("mask"),
                 request.query_params.get("role"),
@@ -102,92 +124,73 @@ def routes(
             )
         except PictureError as error:
             return PlainTextResponse(heard(str(error)), 404)
-        # the name is a digest of the content, so it can be kept for good
-        return _file(path, "image/webp", {"Cache-Control": "private, max-age=31536000, immutable"})
+        return _file(path, "image/webp", _FOR_GOOD)
 
-    def view(request: Request) -> Response:
+    def _view(self, request: Request) -> Response:
         name = request.path_params["picture"]
-        if name not in pictures():
+        if name not in self.pictures():
             return _missing()
-        # made when the picture was opened for cutting; the name is a digest of the content
-        return _file(view_path(name), "image/webp", {"Cache-Control": "private, max-age=31536000, immutable"})
+        # made when the picture was opened for cutting
+        return _file(view_path(name), "image/webp", _FOR_GOOD)
 
-    def media(folder: Callable[[], Path]) -> Callable[[Request], Response]:
-        def answer(request: Request) -> Response:
-            name = file_name(request.path_params["name"])
-            if name is None:
-                return _missing()
-            return _file(
-                folder() / name, _MEDIA[name.rsplit(".", 1)[1].lower()], {"Cache-Control": "private, no-cache"}
-            )
+    async def _folder(self, request: Request) -> dict[str, Any]:
+        return await _receive_folder(request, self.read_folder)
 
-        return answer
-
-    async def folder(request: Request) -> dict[str, Any]:
-        return await _receive_folder(request, read_folder)
-
-    async def receive(request: Request) -> Response:
+    async def _receive(self, request: Request) -> Response:
         name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or say("the_picture")
         data = await _body(request, MAX_FILE_BYTES)
         if data is None:
             return JSONResponse({"error": heard(str(too_many_bytes(name)))})
-        return JSONResponse(await run_in_threadpool(receive_picture, data, name))
+        return JSONResponse(await run_in_threadpool(self.receive_picture, data, name))
 
-    async def weights(request: Request) -> dict[str, Any]:
+    async def _weights(self, request: Request) -> dict[str, Any]:
         name, file = request.query_params.get("name", ""), request.query_params.get("file", "")
         accepted = request.query_params.get("accepted") == "true"
-        place = models.upload_place(name, file)
+        place = self.models.upload_place(name, file)
         too_large = say("file_too_large", most=UPLOAD_BYTES // 2**20)
         length = request.headers.get("content-length", "")
         if not length.isdigit() or int(length) > UPLOAD_BYTES:  # too much even to be dropped
             raise InputError(too_large)
         await _write_body(request, place, UPLOAD_BYTES, too_large)
-        return await run_in_threadpool(models.take_upload, name, place, accepted=accepted)
+        return await run_in_threadpool(self.models.take_upload, name, place, accepted=accepted)
 
-    async def shared(request: Request) -> dict[str, Any]:
-        return await _receive_shared(request, receive_shared)
+    async def _shared(self, request: Request) -> dict[str, Any]:
+        return await _receive_shared(request, self.receive_shared)
 
-    def still(request: Request) -> Response:
+    def _still(self, request: Request) -> Response:
         name, frame = file_name(request.path_params["name"]), request.query_params.get("frame", "0")
-        if name is None or not (clips() / name).is_file() or not (frame.isascii() and frame.isdigit()):
+        clip = None if name is None else self.clips() / name
+        if clip is None or not clip.is_file() or not (frame.isascii() and frame.isdigit()):
             return _missing()
         try:
-            path = poster(clips() / name, int(frame[:6])) if "poster" in request.url.path else strip(clips() / name)
+            path = poster(clip, int(frame[:6])) if "poster" in request.url.path else strip(clip)
         except UserError:  # a page that shows it says so by the picture alone
             return Response(unreadable(), media_type="image/webp", headers={"Cache-Control": "no-store"})
-        # the address says which state of the file it is of
         return _file(path, "image/webp", _FOR_GOOD)
 
-    async def clip(request: Request) -> dict[str, Any]:
+    async def _clip(self, request: Request) -> dict[str, Any]:
         name = request.query_params.get("name", "")[:_MAX_NAME_CHARS] or say("the_clip")
-        return await _receive_clip(request, name, receive_clip)
+        return await _receive_clip(request, name, self.receive_clip)
 
-    async def asked(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(ask_as, request, await _message(request)))
+    async def _asked(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self.ask_as, request, await _message(request)))
 
-    async def last_words(request: Request) -> Response:
+    async def _last_words(self, request: Request) -> Response:
         # a page that is being closed can only leave a message, not wait for an answer
         message = await _message(request)
         if not isinstance(message, dict) or cast("dict[str, Any]", message).get("do") != "keep":
             return PlainTextResponse(say("guard_drafts_only"), 400)
-        return JSONResponse(await run_in_threadpool(ask, message))
+        return JSONResponse(await run_in_threadpool(self.ask, message))
 
-    return [
-        Route(HELLO, greet),
-        Route("/studio/picture/{picture}", picture),
-        Route("/studio/view/{picture}", view),
-        Route("/studio/clip/{name}", media(clips)),
-        Route("/studio/export/{name}", media(exports)),
-        Route("/studio/poster/{name}", still),
-        Route("/studio/strip/{name}", still),
-        Route("/studio/scene", _answering(clip, "file_fault"), methods=["POST"]),
-        Route("/studio/folder", _answering(folder, "folder_fault"), methods=["POST"]),
-        Route("/studio/pictures", receive, methods=["POST"]),
-        Route("/studio/weights", _answering(weights, "file_fault"), methods=["POST"]),
-        Route("/studio/shared", _answering(shared, "file_fault"), methods=["POST"]),
-        Route("/studio/draft", last_words, methods=["POST"]),
-        Route("/studio/asked", asked, methods=["POST"]),
-    ]
+
+def _media(folder: Callable[[], Path]) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        name = file_name(request.path_params["name"])
+        if name is None:
+            return _missing()
+        return _file(folder() / name, _MEDIA[name.rsplit(".", 1)[1].lower()], {"Cache-Control": "private, no-cache"})
+
+    return answer
 
 
 def _missing() -> Response:

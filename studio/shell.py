@@ -25,7 +25,7 @@ from studio.languages import say
 from studio.limits import Allowance
 from studio.models_desk import ModelsDesk
 from studio.room import Room
-from studio.routes import routes
+from studio.routes import PageRoutes
 from studio.running import JobPlaces
 from studio.theme import script, style, theme
 from studio.visitor_queue import VisitorQueue
@@ -109,7 +109,7 @@ class Shell:
     def _launch(self, port: int) -> None:
         here = self._rooms.here
         app_kwargs: dict[str, Any] = {
-            "routes": routes(
+            "routes": PageRoutes(
                 key=self._key,
                 pictures=lambda: here().pictures,
                 clips=lambda: here().clips(),
@@ -121,7 +121,7 @@ class Shell:
                 ask=lambda message: here().ask(message),
                 ask_as=self._ask_as,
                 models=self._models,
-            ),
+            ).all(),
             "middleware": middleware(self._host, self._visitors, framed=bool(self._shared and self._shared.framed)),
             "openapi_url": None,
         }

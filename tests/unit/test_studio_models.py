@@ -23,7 +23,7 @@ from studio.framing import box_mask
 from studio.models_desk import UPLOAD_BYTES, ModelsDesk
 from studio.notices import Notices
 from studio.picture_advice import picture_advice
-from studio.routes import routes
+from studio.routes import PageRoutes
 from studio.view import engine_view
 from tests.patience import wait_until
 from tests.small_catalogue import DETECTOR, PACK, pack_of, use, write_catalogue
@@ -153,11 +153,11 @@ def client(desk: ModelsDesk, home: Path) -> TestClient:
     def nothing(*_: Any) -> Json:
         return {}
 
-    found = routes(
+    found = PageRoutes(
         key="k", pictures=lambda: PictureStore(home / "pictures"), clips=folder, exports=folder, read_folder=nothing,
         receive_picture=nothing, receive_shared=nothing, receive_clip=nothing, ask=nothing, ask_as=nothing, models=desk,
-    )  # fmt: skip
-    return TestClient(Starlette(routes=list(found)), base_url="http://127.0.0.1:7860")
+    ).all()  # fmt: skip
+    return TestClient(Starlette(routes=found), base_url="http://127.0.0.1:7860")
 
 
 def test_a_file_is_sent_checked_and_leaves_no_copy(desk: ModelsDesk, home: Path) -> None:

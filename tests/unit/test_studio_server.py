@@ -21,7 +21,7 @@ from engine.pictures import PictureStore
 from studio.guards import middleware
 from studio.instance import HELLO
 from studio.models_desk import ModelsDesk
-from studio.routes import file_name, inside, routes
+from studio.routes import PageRoutes, file_name, inside
 from tests.unit.small_recipe import small_recipe
 
 KEY = "a-key"
@@ -37,13 +37,11 @@ class _Site:
         (home / "secret.mp4").write_bytes(b"secret")
         self.received: list[tuple[dict[str, bytes], str]] = []
         app = Starlette(
-            routes=list(
-                routes(
-                    key=KEY, pictures=lambda: self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
-                    read_folder=self._read, receive_picture=self._picture, receive_clip=self._clip,
-                    receive_shared=self._shared, ask=self._ask, ask_as=self._ask_as, models=ModelsDesk(local=True),
-                )
-            ),
+            routes=PageRoutes(
+                key=KEY, pictures=lambda: self.pictures, clips=lambda: self.clips, exports=lambda: home / "exports",
+                read_folder=self._read, receive_picture=self._picture, receive_clip=self._clip,
+                receive_shared=self._shared, ask=self._ask, ask_as=self._ask_as, models=ModelsDesk(local=True),
+            ).all(),
             middleware=middleware("127.0.0.1"),
         )  # fmt: skip
         self.client = TestClient(app, base_url="http://127.0.0.1:7860")
