@@ -17,7 +17,7 @@ from tests.browser.acts import PATIENCE_MS, finish_renders
 from tests.browser.scenes import write_pair
 from tests.browser.serving import Server, start_server, stop_server
 from tests.small_catalogue import CUTTER, DETECTOR, PACK, pack_of, write_catalogue
-from tests.unit.test_weights_download import LoopbackHub, serving
+from tests.unit.loopback_hub import LoopbackHub, serving
 from tests.unit.tiny_scrfd import write_detector
 
 

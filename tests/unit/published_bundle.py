@@ -14,7 +14,7 @@ import torch
 
 from engine.weights import catalogue, components
 from engine.weights import hub as hub_module
-from tests.unit.test_weights_download import LoopbackHub, serving
+from tests.unit.loopback_hub import LoopbackHub, serving
 from tests.unit.tiny_bundle import (
     NETWORK_CONFIG,
     TEXT_CONFIG,

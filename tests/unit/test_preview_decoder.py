@@ -33,9 +33,9 @@ from engine.weights.convert import convert_bundle
 from engine.weights.install import check, install, needs, repair
 from engine.weights.preview_decoder import NAME, installed_decoder, read_decoder
 from studio.languages import heard, speaking
+from tests.unit.loopback_hub import LoopbackHub, serving
 from tests.unit.seeded_decoder import seeded_decoder, seeded_state, write_published
 from tests.unit.test_runtime import frames_of
-from tests.unit.test_weights_download import LoopbackHub, serving
 from tests.unit.tiny_bundle import write_bundle
 from tests.unit.tiny_studio import tiny_scene
 

@@ -15,7 +15,7 @@ from engine import weights
 from engine.cli.commands.weights import run
 from engine.cli.parser import build_parser
 from engine.errors import InputError, WeightsError
-from tests.unit.test_weights_download import LoopbackHub, serving
+from tests.unit.loopback_hub import LoopbackHub, serving
 from tests.unit.tiny_bundle import write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,8 +23,8 @@ from engine.weights.convert import convert_bundle
 from engine.weights.hub import HuggingFaceHub, RemoteListing
 from engine.weights.install import check, install, leftover, needs, remove_leftover, repair
 from engine.weights.records import read_conversion
+from tests.unit.loopback_hub import Handler
 from tests.unit.published_bundle import TEXT_FILE, Published, contents, published, write_proportioned
-from tests.unit.test_weights_download import _Handler
 from tests.unit.tiny_bundle import TEXT_CONFIG, text_state, vae_state
 
 MADE = ("tokenizer", "transformer", "vae", "text_encoder")
@@ -195,10 +195,10 @@ def test_a_state_that_is_gone_is_said(lumosx: Published, monkeypatch: pytest.Mon
     install("lumosx")
     (lumosx.model / "vae" / "config.json").unlink()
 
-    def gone(self: _Handler) -> None:
+    def gone(self: Handler) -> None:
         self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
 
-    monkeypatch.setattr(_Handler, "do_GET", gone)
+    monkeypatch.setattr(Handler, "do_GET", gone)
     with pytest.raises(WeightsError, match="no longer publishes the files that this model was made of: remove the"):
         repair("lumosx")
 

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import json
-import re
 import shutil
 import socket
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,15 +20,8 @@ from engine.weights import hub as hub_module
 from engine.weights.catalogue import CatalogueEntry, CatalogueFile
 from engine.weights.download import Downloaded, download
 from engine.weights.hub import HuggingFaceHub, PublishedFiles
+from tests.unit.loopback_hub import CONTENT, REPOSITORY, Handler, LoopbackHub, listing, serving
 
-REPOSITORY = "someone/bundle"
-CONTENT = {
-    "LumosX_models/all/.metadata": b"metadata",
-    "LumosX_models/all/__0_0.distcp": bytes(range(256)) * 2000,
-    "vae.pth": b"vae" * 1000,
-    "config.json": b'{"dim": 8}',
-    "README.md": b"not wanted",
-}
 WANTED = CatalogueEntry(
     name="lumosx",
     title="A bundle",
@@ -48,103 +34,6 @@ WANTED = CatalogueEntry(
         for name in ("LumosX_models/", "vae.pth", "config.json")
     ),
 )
-
-
-class LoopbackHub(ThreadingHTTPServer):
-    """Speaks as much of the hub as a download needs. `break_after`: close the connection after so many bytes of a
-    body; `refuse`: answer with this code instead of a file; `pause_s`: wait after each 16 kB; `hold_at`: send no more
-    than so many bytes of a body until `go_on` is set."""
-
-    daemon_threads = True
-
-    def __init__(self, repository: str = REPOSITORY, content: dict[str, bytes] = CONTENT) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.repository, self.content = repository, dict(content)
-        self.requests: list[tuple[str, int]] = []
-        self.break_after: int | None = None
-        self.breaks = 0
-        self.ignore_ranges = False
-        self.refuse, self.pause_s = 0, 0.0
-        self.hold_at: int | None = None
-        self.go_on = threading.Event()
-        self.damage = b""
-        self.address = f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: LoopbackHub  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def log_message(self, format: str, *args: Any) -> None: ...
-
-    def do_GET(self) -> None:
-        if self.path.startswith(f"/api/models/{self.server.repository}"):
-            body = json.dumps(_listing(self.server.repository, self.server.content)).encode()
-            self._answer(200, body, {"Content-Type": "application/json"})
-            return
-        match = re.fullmatch(rf"/{self.server.repository}/resolve/\w+/(.+)", self.path)
-        if match is None or match[1] not in self.server.content:
-            self._answer(404, b"{}", {})
-            return
-        if self.server.refuse:
-            self._answer(self.server.refuse, b"{}", {})
-            return
-        body = self.server.content[match[1]]
-        body = self.server.damage or body
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(wanted[1]) if wanted and not self.server.ignore_ranges else 0
-        self.server.requests.append((match[1], start))
-        ranges = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
-        self._answer(206 if start else 200, body[start:], ranges)
-
-    def _answer(self, code: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        limit, hold = self.server.break_after, self.server.hold_at
-        broken = limit is not None and len(body) > limit
-        self.server.breaks += broken
-        body = body[:limit] if broken else body
-        with contextlib.suppress(OSError):  # whoever asked has been stopped
-            if hold is not None and len(body) >= hold:
-                self._send(body[:hold])
-                self.server.go_on.wait()
-                body = body[hold:]
-            self._send(body)
-            if broken:
-                self.wfile.flush()
-                self.close_connection = True
-                self.connection.shutdown(2)
-
-    def _send(self, body: bytes) -> None:
-        step = 1 << 14 if self.server.pause_s else max(len(body), 1)
-        for start in range(0, len(body), step):
-            self.wfile.write(body[start : start + step])
-            time.sleep(self.server.pause_s)
-
-
-def _listing(repository: str, content: dict[str, bytes]) -> dict[str, Any]:
-    siblings: list[dict[str, Any]] = []
-    for name, body in content.items():
-        sibling: dict[str, Any] = {"rfilename": name, "size": len(body)}
-        sibling["blobId"] = hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
-        if not name.endswith((".json", ".md")):
-            sibling["lfs"] = {"size": len(body), "sha256": hashlib.sha256(body).hexdigest(), "pointerSize": 130}
-        siblings.append(sibling)
-    return {"id": repository, "modelId": repository, "sha": "0123abcd", "siblings": siblings, "tags": []}
-
-
-@contextmanager
-def serving(server: LoopbackHub) -> Generator[LoopbackHub, None, None]:
-    """The hub answers while the block runs."""
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        yield server
-        server.go_on.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -358,13 +247,13 @@ def test_answers_of_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
 def test_a_mirror_that_knows_no_digests_is_believed_the_sizes(
     hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = _listing
+    known = listing
 
     def plain(repository: str, content: dict[str, bytes]) -> dict[str, Any]:
         full = known(repository, content)
         return {**full, "siblings": [{key: one[key] for key in ("rfilename", "size")} for one in full["siblings"]]}
 
-    monkeypatch.setattr("tests.unit.test_weights_download._listing", plain)
+    monkeypatch.setattr("tests.unit.loopback_hub.listing", plain)
     _fetch(hub, tmp_path / "got")
     assert _is_whole(tmp_path / "got")
 
@@ -372,10 +261,10 @@ def test_a_mirror_that_knows_no_digests_is_believed_the_sizes(
 def test_a_page_that_answers_in_place_of_the_hub_is_told(
     hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def login(self: _Handler) -> None:
+    def login(self: Handler) -> None:
         self._answer(200, b"<!doctype html><title>Log in</title>", {"Content-Type": "text/html"})
 
-    monkeypatch.setattr(_Handler, "do_GET", login)
+    monkeypatch.setattr(Handler, "do_GET", login)
     with pytest.raises(WeightsError, match="is no answer of the hub: if your network asks for a login"):
         _fetch(hub, tmp_path / "got")
 
@@ -422,7 +311,7 @@ def test_a_file_at_a_plain_address_arrives_checked_and_no_token_is_told(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     told: list[str | None] = []
     monkeypatch.setattr(
-        _Handler, "log_request", lambda handler, *_: told.append(handler.headers.get("Authorization")), raising=False
+        Handler, "log_request", lambda handler, *_: told.append(handler.headers.get("Authorization")), raising=False
     )
     wanted = _published(hub)
     hub.break_after = len(CONTENT["vae.pth"]) // 2

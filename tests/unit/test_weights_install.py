@@ -33,7 +33,7 @@ from engine.weights.install import check, install, leftover, needs, remove_lefto
 from engine.weights.installed import model_folder
 from tests.patience import PATIENCE_S, wait_until
 from tests.small_catalogue import CUTTER, DETECTOR, PACK, pack_of, use, write_catalogue
-from tests.unit.test_weights_download import LoopbackHub, serving
+from tests.unit.loopback_hub import LoopbackHub, serving
 
 NETWORK = bytes(range(256)) * 2000
 SMALL_DETECTOR, LARGE_DETECTOR = b"small" * 900, b"large" * 2000
