@@ -27,6 +27,11 @@ ROWS = (20, 44)
 
 CANDIDATES = 6
 
+SHOE_ROWS, SHOE_LEVEL = (84, 95), 72
+"""Rows in which shoes stand, and how bright their brightest channel is at most, of 255."""
+SHOES_APART, SHOES_WIDE = 6, 5
+"""Pixels between shoes of two figures at least, and of a pair's width at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class Template:
@@ -128,6 +133,22 @@ def nearest_garment(frame: np.ndarray, head: Found, garments: Sequence[Template]
 def nearest_face(frame: np.ndarray, head: Found, faces: Sequence[Template]) -> int:
     """Index of the face that fits best where this head is."""
     return int(np.argmin([misfit_near(frame, template, head.x, head.y) for template in faces]))
+
+
+def pairs_of_shoes(frame: np.ndarray) -> int:
+    """How many figures stand in a frame `[H, W, 3]` uint8, whoever they are: all of the world's shoes are alike.
+
+    Who walks or jumps may count twice or not at all, who hides another counts for both, in true clips as well; a dark
+    ground joins all of them.
+    """
+    dark = (frame[slice(*SHOE_ROWS)].max(axis=2) < SHOE_LEVEL).sum(axis=0) >= 2
+    pairs: list[tuple[int, int]] = []
+    for x in np.flatnonzero(dark).tolist():
+        if pairs and x - pairs[-1][1] <= SHOES_APART:
+            pairs[-1] = (pairs[-1][0], x)
+        else:
+            pairs.append((x, x))
+    return sum(last - first + 1 >= SHOES_WIDE for first, last in pairs)
 
 
 def sprite_template(sprite: Sprite) -> Template:

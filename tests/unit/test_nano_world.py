@@ -11,6 +11,7 @@ import pytest
 from engine.nano.belongings import score_belongings
 from engine.nano.evaluation import evaluation_scene, looked_at, score_clip
 from engine.nano.fidelity import psnr
+from engine.nano.recognition import pairs_of_shoes
 from engine.nano.vae_training import TRAINING_SEEDS
 from engine.nano.world.camera import Camera, draw_camera
 from engine.nano.world.parts import garments_differ, people_differ
@@ -230,6 +231,17 @@ def test_the_measurement_passes_true_clips_and_fails_swapped_and_empty_ones() ->
     assert np.mean([score.face for score in swapped]) > 0.95
     assert np.mean([score.binding for score in empty]) < 0.7
     assert np.mean([score.face for score in empty]) < 0.5
+
+
+def test_figures_that_come_out_twice_are_surplus() -> None:
+    scenes = [evaluation_scene(1, number, 2) for number in range(6)]
+    clips = [render_clip(scene, 5) for scene in scenes]
+    alone = [score_clip(clip, scene) for clip, scene in zip(clips, scenes, strict=True)]
+    twice = [score_clip(np.concatenate([clip, clip], axis=2), scene) for clip, scene in zip(clips, scenes, strict=True)]
+    assert np.mean([score.surplus for score in alone]) < 0.1
+    assert np.mean([score.surplus for score in twice]) > 0.9
+    assert np.mean([score.binding for score in twice]) > 0.95  # which is why they are counted
+    assert pairs_of_shoes(np.full((96, 128, 3), 128, np.uint8)) == 0
 
 
 def test_a_camera_stays_on_the_stage_and_keeps_its_shape() -> None:
