@@ -248,7 +248,7 @@ def _weights(commands: _Commands[_Parser]) -> None:
 
 
 def _nano(commands: _Commands[_Parser]) -> None:
-    actions = _parts(_add(commands, "nano", "train or measure the built-in model, or fit its live picture"), "ACTION")
+    actions = _parts(_add(commands, "nano", "train, mix or measure the built-in model"), "ACTION")
     part = _add(actions, "train", "train the built-in model from nothing")
     part.add_argument("--out", type=path_value, metavar="DIR", help="folder of the run")
     part.add_argument(
@@ -270,6 +270,9 @@ def _nano(commands: _Commands[_Parser]) -> None:
     part.add_argument(
         "--record", action="store_true", help="with --stage ablation: write the table on the card of the --start model"
     )
+    part = _add(actions, "mean", "mix finished weights into a new model folder")
+    part.add_argument("models", nargs="+", metavar="DIR=SHARE", help="models and their shares, as in A=0.7 B=0.3")
+    part.add_argument("--out", type=path_value, required=True, metavar="DIR", help="the new model folder")
     part = _add(actions, "eval", "measure whether every face got its own clothes")
     part.add_argument("--scenes", type=whole(1, 10**6), default=40, metavar="N", help="number of scenes (default 40)")
     part.add_argument("--seed", type=whole(0, 2**63 - 1), default=1, metavar="S", help="seed of the scenes (default 1)")

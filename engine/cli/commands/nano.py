@@ -1,4 +1,5 @@
-"""`nano train`, `nano eval`, `nano preview`: the built-in model from nothing, who wears what, and its live picture."""
+"""`nano train`, `mean`, `eval`, `preview`: the built-in model from nothing, means of its weights, who wears what, and
+its live picture."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from engine.errors import InputError
 
 def run(args: argparse.Namespace) -> int:
     """Train or measure; the last line of a measurement or an ablation is one JSON document."""
-    return {"train": _train, "eval": _evaluate, "preview": _preview}[args.action](args)
+    return {"train": _train, "mean": _mean, "eval": _evaluate, "preview": _preview}[args.action](args)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -54,6 +55,20 @@ def _ablate(args: argparse.Namespace, out: Path, start: Path | None) -> int:
     return 0
 
 
+def _mean(args: argparse.Namespace) -> int:
+    """Mix finished weights by their shares."""
+    from engine.nano.means import write_mean
+
+    parts: list[tuple[Path, float]] = []
+    for text in args.models:
+        name, _, share = text.rpartition("=")
+        if not name or not share.replace(".", "", 1).isdecimal():
+            raise InputError(f"“{text}” is no model with its share; write it as FOLDER=0.5.")
+        parts.append((_model_in(Path(name)), float(share)))
+    write_mean(Path(args.out), parts)
+    return 0
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     from engine.nano.evaluation import Sampling, evaluate, load_pipeline, weights_digest
     from engine.nano.export import record_results
@@ -90,7 +105,11 @@ def _model_folder(args: argparse.Namespace) -> Path:
     """The model that is named, or the built-in one."""
     from engine.paths import assets_dir
 
-    folder = Path(args.weights) if args.weights is not None else assets_dir() / "nano"
+    return _model_in(Path(args.weights) if args.weights is not None else assets_dir() / "nano")
+
+
+def _model_in(folder: Path) -> Path:
+    """The folder, if a model is in it."""
     if not (folder / "model_index.json").is_file():
         raise InputError(f"There is no model in {folder}: name a folder that `nano train` has written.")
     return folder
