@@ -113,7 +113,7 @@ PRESETS = (
                 garment=("blue jacket", _garment("jacket", "plain", "blue")),
             ),
             PresetSubject(
-                face=("woman with black hair", _person("woman", 5, "black", "long")),
+                face=("woman with black hair", _person("woman", 3, "black", "long")),
                 garment=("yellow dress", _garment("dress", "plain", "yellow")),
             ),
         ),
