@@ -1,8 +1,9 @@
 // Small questions about clips: which other clip, and which two things are exchanged.
 
+// A number is looked for from its beginning: 502 is no part of the time 10:05:02 in a file's name.
 function clipMatches(clip, typed) {
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
-  return words.every((word) => clip.words.includes(word));
+  return words.every((word) => (/^\d+$/.test(word) ? new RegExp(`(?<!\\d)${word}`).test(clip.words) : clip.words.includes(word)));
 }
 
 // pickerPart(root): {clip(title, clips) → one of them or null, things(people) → [id, id] or null}

@@ -24,11 +24,18 @@ WIDTH, HEIGHT = 128, 96
 
 
 def write_clip(
-    folder: Path, name: str, *, seed: int = 1, num_frames: int = 25, prompt: str = PROMPT, times: int = 1
+    folder: Path,
+    name: str,
+    *,
+    seed: int = 1,
+    num_frames: int = 25,
+    prompt: str = PROMPT,
+    times: int = 1,
+    made: str = "",
 ) -> Path:
     """Write a clip of the test pair, newer than all others; frame n, up to 31, has the grey level 8 n.
 
-    It is so many `times` as wide and as high as usual, to make work with it last.
+    It is so many `times` as wide and as high as usual, to make work with it last. Its name says when it was `made`.
     """
     width, height = times * WIDTH, times * HEIGHT
     with tempfile.TemporaryDirectory() as work:
@@ -40,7 +47,7 @@ def write_clip(
         request = RenderRequest(scene=load_source(str(Path(work) / "pair"), store).scene, settings=settings)
         recipe = make_recipe(request, store, "tests")
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-seed{seed}.mp4"
+    path = folder / f"{made or time.strftime('%Y%m%d-%H%M%S')}-{name}-seed{seed}.mp4"
     with ClipWriter(path, width=width, height=height, fps=FPS, recipe=recipe) as writer:
         for number in range(num_frames):
             writer.write(np.full((height, width, 3), 8 * (number % 32), np.uint8))
