@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,6 +31,7 @@ class Tally:
 
 
 _TALLY = pytest.StashKey[Tally]()
+_TALLY_NAME = "faults_tally"
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +55,28 @@ def work(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tal
     with closing(sqlite3.connect(jobs_file())) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert not [path for path in clips_dir().iterdir() if path.name.startswith(".")]
+
+
+class FromOtherProcesses:
+    """Takes over what the tests of another process counted, where tests run side by side."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Called when such a process is done."""
+        if _TALLY_NAME in getattr(node, "workeroutput", {}):
+            node.config.stash[_TALLY] = Tally(**node.workeroutput[_TALLY_NAME])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Listen to other processes."""
+    config.pluginmanager.register(FromOtherProcesses())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand on what was counted, where this is such another process."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None and _TALLY in session.config.stash:
+        output[_TALLY_NAME] = asdict(session.config.stash[_TALLY])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -155,6 +155,16 @@ def test_all_groups_run_in_one_go(tmp_path: Path) -> None:
     assert test_command.folders(root, "faults") == ["tests/faults"]
 
 
+def test_all_groups_run_side_by_side_and_close_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = "import os\ndef test_it(): assert os.environ['PYTEST_XDIST_WORKER_COUNT'] == '2'\n"
+    root = make_tests(tmp_path, unit=body, parity=body, property=body, browser=body, faults=body)
+    monkeypatch.setattr(test_command, "project_root", lambda: root)
+    assert main(["test", "--", "-p", "no:cacheprovider"]) == 0
+    assert "5 passed" in capfd.readouterr().out.rstrip().splitlines()[-1]
+
+
 @pytest.mark.parametrize(("asked", "seen"), [(["--rounds", "7"], "'7'"), ([], "None")])
 def test_a_long_group_runs_by_its_name_and_gets_its_rounds(
     asked: list[str], seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -26,10 +26,7 @@ def _train(args: argparse.Namespace) -> int:
             "--steps, --batch and --learning-rate belong to one stage: add --stage vae or --stage relations."
         )
     out = args.out if args.out is not None else data_home() / "nano"
-    start = Path(args.start) if args.start is not None else None
-    # Without its card the way to its weights would be lost, and that be found out at the very end.
-    if start is not None and not ((start / "transformer").is_dir() and (start / "card.json").is_file()):
-        raise InputError(f"There is no model in {start}: name a folder that `nano train` has written.")
+    start = _model_in(Path(args.start)) if args.start is not None else None
     if args.stage == "ablation":
         return _ablate(args, Path(out), start)
     if args.guided and args.stage != "relations":
@@ -109,7 +106,8 @@ def _model_folder(args: argparse.Namespace) -> Path:
 
 
 def _model_in(folder: Path) -> Path:
-    """The folder, if a model is in it."""
-    if not (folder / "model_index.json").is_file():
+    """The folder, if a model is in it. Without its card the way to its weights would be lost, and that be found out at
+    the very end of a training."""
+    if not all((folder / name).is_file() for name in ("model_index.json", "card.json")):
         raise InputError(f"There is no model in {folder}: name a folder that `nano train` has written.")
     return folder
