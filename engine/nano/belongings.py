@@ -5,6 +5,8 @@ As with garments, drawings of the candidates are held against the frame; nothing
 
 from __future__ import annotations
 
+import dataclasses
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,7 +23,7 @@ from engine.nano.recognition import (
     nearest_face,
     sprite_template,
 )
-from engine.nano.world.parts import Place, Thing, draw_place, draw_thing
+from engine.nano.world.parts import ELSEWHERE, Place, Thing, draw_place, draw_thing
 from engine.nano.world.places import draw_backdrop, draw_thing_sprite
 from engine.nano.world.scene import HEIGHT, WIDTH, WorldScene
 
@@ -54,7 +56,6 @@ def score_belongings(frames: Sequence[np.ndarray], scene: WorldScene) -> Belongi
     tried_on = [[face_template(look.person, other.hat) for other in looks] for look in looks]
     rng = np.random.default_rng([scene.seed, 43])
     things = [_thing(thing) for thing in _line_up(scene.thing, lambda: draw_thing(rng), _same_thing)]
-    places = [_backdrop(place) for place in _line_up(scene.place, lambda: draw_place(rng), _same_place)]
     hats: list[bool] = []
     for frame in frames:
         for index, head in enumerate(locate(frame, faces)):
@@ -62,8 +63,22 @@ def score_belongings(frames: Sequence[np.ndarray], scene: WorldScene) -> Belongi
     return Belongings(
         hat=float(np.mean(hats)),
         thing=float(np.mean([_nearest_thing(frame, things) == 0 for frame in frames])),
-        background=float(np.mean([_nearest_place(frame, places) == 0 for frame in frames])),
+        background=score_background(frames, scene, rng),
     )
+
+
+def score_background(frames: Sequence[np.ndarray], scene: WorldScene, rng: np.random.Generator) -> float:
+    """Share of frames `[H, W, 3]` uint8 whose background is nearer to the scene's than to others drawn from `rng`; to a
+    place without a name others without one are held."""
+    unknown = scene.place.kind == ELSEWHERE
+
+    def draw() -> Place:
+        place = draw_place(rng)
+        return dataclasses.replace(place, kind=ELSEWHERE) if unknown else place
+
+    line = _line_up(scene.place, draw, operator.eq if unknown else _same_place)
+    places = [_backdrop(place) for place in line]
+    return float(np.mean([_nearest_place(frame, places) == 0 for frame in frames]))
 
 
 def _line_up(own: Part, draw: Callable[[], Part], same: Callable[[Part, Part], bool]) -> list[Part]:

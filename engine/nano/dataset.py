@@ -20,13 +20,23 @@ from engine.model.precision import mixed_precision
 from engine.nano.tokenizer import TEXT_TOKENS
 from engine.nano.vae_training import as_video, fast_stills, normalised
 from engine.nano.world.prompt import WorldPrompt, write_prompt
-from engine.nano.world.scene import Structure, WorldScene, draw_scene, model_references, render_clip, who_is_where
+from engine.nano.world.scene import (
+    Structure,
+    WorldScene,
+    draw_scene,
+    elsewhere,
+    model_references,
+    render_clip,
+    who_is_where,
+)
 
 SHARD_SCENES = 128
 PROMPTS = 4
 """Wordings per scene: two plain ones and two wordy ones."""
 PHOTOGRAPHED = 0.5
 """Share of scenes whose reference pictures look photographed, see `engine.nano.world.photography`."""
+UNKNOWN_PLACES = 0.4
+"""Share of scenes with a picture of their place in which it is none of the places that words know."""
 
 
 def _structures(text: str) -> tuple[tuple[Structure, int], ...]:
@@ -102,7 +112,7 @@ def make_shard(
     references: list[torch.Tensor] = []
     words: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     for start in range(first_seed, first_seed + count, 8):
-        scenes = [draw_scene(seed, structure) for seed in range(start, min(start + 8, first_seed + count))]
+        scenes = [training_scene(seed, structure) for seed in range(start, min(start + 8, first_seed + count))]
         clips = torch.from_numpy(np.stack([render_clip(scene, 4 * latent_frames - 3) for scene in scenes]))
         videos.append(encode(vae, clips).half())
         references.append(encode_references(vae, scenes))
@@ -115,6 +125,13 @@ def make_shard(
         "lengths": lengths,
         "masks": masks,
     }
+
+
+def training_scene(seed: int, structure: Structure) -> WorldScene:
+    """The scene of a seed and a structure as it is learned from: some of its places have no name."""
+    scene = draw_scene(seed, structure)
+    unknown = scene.shows_place and np.random.default_rng([seed, 32452843]).random() < UNKNOWN_PLACES
+    return elsewhere(scene) if unknown else scene
 
 
 def encode_references(vae: AutoencoderKLWan, scenes: Sequence[WorldScene]) -> torch.Tensor:

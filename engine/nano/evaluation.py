@@ -18,7 +18,7 @@ from engine.model.layout import Relations
 from engine.model.pipeline import Conditioning, LumosXPipeline, draw_noise
 from engine.model.step_cache import StepCache
 from engine.nano.belongings import DISTRACTORS as STRANGE_THINGS
-from engine.nano.belongings import Belongings, score_belongings
+from engine.nano.belongings import Belongings, score_background, score_belongings
 from engine.nano.dataset import tokenise
 from engine.nano.fidelity import fidelity
 from engine.nano.recognition import (
@@ -33,7 +33,16 @@ from engine.nano.recognition import (
 from engine.nano.vae_training import TRAINING_SEEDS
 from engine.nano.world.parts import Person, draw_person, people_differ
 from engine.nano.world.prompt import write_prompt
-from engine.nano.world.scene import HEIGHT, WIDTH, Structure, WorldScene, draw_scene, model_references, render_clip
+from engine.nano.world.scene import (
+    HEIGHT,
+    WIDTH,
+    Structure,
+    WorldScene,
+    draw_scene,
+    elsewhere,
+    model_references,
+    render_clip,
+)
 from engine.pictures import prepare_reference, resized
 
 SUBJECTS = (1, 2, 3)
@@ -183,9 +192,11 @@ def evaluate(
         row = measure_row(pipeline, scenes, seed, sampling, count)
         table[str(count)] = row
         log(f"{count} subjects: binding {row['binding_accuracy']:.3f} (chance {row['chance']:.2f}; "
-            f"photographed {row['photographed_binding_accuracy']:.3f}, wordy {row['wordy_binding_accuracy']:.3f}), "
+            f"photographed {row['photographed_binding_accuracy']:.3f}, wordy {row['wordy_binding_accuracy']:.3f}, "
+            f"in unknown places {row['unknown_place_binding_accuracy']:.3f}), "
             f"faces {row['face_accuracy']:.3f} (chance {row['face_chance']:.2f}), hats {row['hat_accuracy']:.3f}, "
-            f"objects {row['object_accuracy']:.3f}, backgrounds {row['background_accuracy']:.3f}, "
+            f"objects {row['object_accuracy']:.3f}, backgrounds {row['background_accuracy']:.3f} "
+            f"(unknown ones {row['unknown_place_accuracy']:.3f}), "
             f"surplus figures {row['surplus_figures']:.3f} (true clips {row['surplus_figures_of_true_clips']:.3f}), "
             f"{row['fidelity_db']:.1f} dB", flush=True)  # fmt: skip
     return table
@@ -244,17 +255,23 @@ def score_scenes(
 def measure_further(
     pipeline: LumosXPipeline, scenes: int, seed: int, sampling: Sampling, num_subjects: int
 ) -> dict[str, float]:
-    """Binding with photographed references and with wordy prompts; hats, objects and backgrounds in full scenes.
+    """Binding with photographed references, with wordy prompts, and with everything photographed before a place that no
+    word names, such as a user's own room; hats, objects and backgrounds in full scenes.
 
     The level of pure chance for hats is that of garments.
     """
     bindings: dict[str, list[float]] = {"photographed": [], "wordy": []}
     ways = (dataclasses.replace(sampling, photographs=True), dataclasses.replace(sampling, wordy=True))
     belongings: list[Belongings] = []
+    strange: list[tuple[float, float]] = []
     for number in range(scenes):
         scene = evaluation_scene(seed, number, num_subjects)
         for found, way in zip(bindings.values(), ways, strict=True):
             found.append(score_clip(make_clips(pipeline, scene, way, (number,))[0], scene).binding)
+        scene = elsewhere(scene)
+        clip = make_clips(pipeline, scene, ways[0], (number,))[0]
+        place = score_background(looked_at(clip), scene, np.random.default_rng([scene.seed, 47]))
+        strange.append((score_clip(clip, scene).binding, place))
         scene = evaluation_scene(seed, number, num_subjects, full=True)
         clip = make_clips(pipeline, scene, sampling, (number,))[0]
         belongings.append(score_belongings(looked_at(clip), scene))
@@ -264,6 +281,8 @@ def measure_further(
             "hat_accuracy": np.mean([found.hat for found in belongings]),
             "object_accuracy": np.mean([found.thing for found in belongings]),
             "background_accuracy": np.mean([found.background for found in belongings]),
+            "unknown_place_binding_accuracy": np.mean([binding for binding, _ in strange]),
+            "unknown_place_accuracy": np.mean([place for _, place in strange]),
             "object_chance": 1 / (1 + STRANGE_THINGS),
         }
     )

@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine.nano.belongings import score_belongings
+from engine.nano.belongings import score_background, score_belongings
+from engine.nano.dataset import training_scene
 from engine.nano.evaluation import evaluation_scene, looked_at, score_clip
 from engine.nano.fidelity import psnr
 from engine.nano.recognition import pairs_of_shoes
 from engine.nano.vae_training import TRAINING_SEEDS
 from engine.nano.world.camera import Camera, draw_camera
-from engine.nano.world.parts import garments_differ, people_differ
+from engine.nano.world.parts import ELSEWHERE, PLACES, garments_differ, people_differ
 from engine.nano.world.pictures import letterbox
 from engine.nano.world.prompt import write_prompt
 from engine.nano.world.scene import (
@@ -24,6 +25,7 @@ from engine.nano.world.scene import (
     WorldScene,
     draw_scene,
     draw_structure,
+    elsewhere,
     model_references,
     reference_pictures,
     render_clip,
@@ -170,6 +172,30 @@ def test_hats_objects_and_backgrounds_are_told_from_others() -> None:
     assert np.mean([found.hat for found in other]) < 0.2
     assert np.mean([found.thing for found in other]) < 0.7
     assert np.mean([found.background for found in other]) < 0.7
+
+
+def test_a_place_without_a_name_is_told_from_others_and_has_a_picture_and_a_word() -> None:
+    true, other = [], []
+    for number in range(4):
+        scene, stranger = (elsewhere(evaluation_scene(seed, number, 2)) for seed in (1, 2))
+        assert len(model_references(scene)) == 1 + 4  # its picture first
+        prompt = write_prompt(scene, np.random.default_rng(number))
+        assert ELSEWHERE not in prompt.text
+        start, end = prompt.spans[0]
+        assert prompt.text[start:end].split()[-1] in (*PLACES, "place")
+        for found, shown in ((true, scene), (other, dataclasses.replace(scene, place=stranger.place))):
+            rng = np.random.default_rng(number)
+            found.append(score_background(looked_at(render_clip(shown, 5)), scene, rng))
+    assert np.mean(true) == 1
+    assert np.mean(other) < 0.6
+
+
+def test_training_goes_to_places_without_a_name_where_a_picture_shows_them() -> None:
+    shown = Structure(background=True, thing=False, groups=(2,))
+    kinds = [training_scene(seed, shown).place.kind for seed in range(100)]
+    assert 30 <= kinds.count(ELSEWHERE) <= 50
+    unseen = Structure(background=False, thing=False, groups=(2,))
+    assert not any(training_scene(seed, unseen).place.kind == ELSEWHERE for seed in range(100))
 
 
 def test_who_is_where_follows_the_figures() -> None:

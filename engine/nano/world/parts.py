@@ -56,6 +56,8 @@ PATTERNS = ("plain", "plain", "striped", "pinstriped", "dotted", "checked", "two
 HATS = ("cap", "beanie", "top hat", "straw hat")
 THINGS = ("ball", "lamp", "plant", "box", "balloon", "chair")
 PLACES = ("room", "park", "beach", "city", "night", "desert", "studio")
+ELSEWHERE = "elsewhere"
+"""A kind of place that has no word of its own: only its picture tells what it looks like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

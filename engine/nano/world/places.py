@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from engine.nano.world.drawing import INK, Pen, Sprite, shade
-from engine.nano.world.parts import Colour, Place, Thing
+from engine.nano.world.parts import ELSEWHERE, Colour, Place, Thing
 
 
 class _Wall:
@@ -27,6 +27,16 @@ class _Wall:
         r = radius * self.height
         cx, cy = x * self.width, y * self.height
         self._draw.ellipse([cx - r, cy - r, cx + r, cy + r], fill=fill)
+
+    def light(self, across: float, down: float) -> None:
+        """Make one side brighter than the other by these shares, and the upper or lower edge."""
+        x, y = np.linspace(-1, 1, self.width), np.linspace(-1, 1, self.height)
+        lit = np.asarray(self.image) * (1 + across * x[None, :, None] + down * y[:, None, None])
+        self.image = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
+
+    def blur(self, radius: float) -> None:
+        """Put everything out of focus."""
+        self.image = self.image.filter(ImageFilter.GaussianBlur(radius * self.height))
 
 
 def draw_backdrop(place: Place, width: float, height: float, scale: float) -> Image.Image:
@@ -96,6 +106,29 @@ def _studio(place: Place, rng: np.random.Generator, wall: _Wall) -> None:
     wall.rect(0, 0.78, 1, 1, place.second)
 
 
+def _elsewhere(place: Place, rng: np.random.Generator, wall: _Wall) -> None:
+    """No place in particular: blocks and discs of any colour, lit unevenly and out of focus, as a photograph of a
+    furnished room would be to whoever knows no furniture."""
+    dim = float(rng.uniform(0.35, 1.0))
+
+    def colour() -> Colour:
+        base = place.first if rng.random() < 0.5 else place.second
+        mixed = dim * (0.6 * np.asarray(base) + 0.4 * rng.integers(0, 256, 3))
+        return int(mixed[0]), int(mixed[1]), int(mixed[2])
+
+    wall.rect(0, 0, 1, 1, shade(place.first, dim))
+    wall.rect(0, float(rng.uniform(0.55, 0.85)), 1, 1, shade(place.second, dim))
+    for _ in range(int(rng.integers(3, 12))):
+        x, y = float(rng.uniform(-0.1, 1)), float(rng.uniform(-0.1, 1))
+        if rng.random() < 0.7:
+            wide, high = (float(share) for share in rng.uniform(0.12, 0.5, 2))
+            wall.rect(max(x, 0), max(y, 0), x + wide, y + high, colour())
+        else:
+            wall.disc(x, y, float(rng.uniform(0.06, 0.25)), colour())
+    wall.light(float(rng.uniform(-0.4, 0.4)), float(rng.uniform(-0.4, 0.4)))
+    wall.blur(float(rng.uniform(0, 0.025)))
+
+
 _PLACES: dict[str, Callable[[Place, np.random.Generator, _Wall], None]] = {
     "room": _room,
     "park": _park,
@@ -104,6 +137,7 @@ _PLACES: dict[str, Callable[[Place, np.random.Generator, _Wall], None]] = {
     "night": _night,
     "desert": _desert,
     "studio": _studio,
+    ELSEWHERE: _elsewhere,
 }
 
 

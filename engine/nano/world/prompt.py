@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.nano.world.asides import aside, estranged, filler
 from engine.nano.world.figures import Motion
-from engine.nano.world.parts import Garment, Hat, Person
+from engine.nano.world.parts import PLACES, Garment, Hat, Person
 from engine.nano.world.scene import WIDTH, WorldScene
 
 Span = tuple[int, int]
@@ -120,7 +120,8 @@ def _people_first(sentence: _Sentence, scene: WorldScene, order: list[int], rng:
 
 def _write_place(sentence: _Sentence, scene: WorldScene, rng: np.random.Generator) -> None:
     sentence.say(str(rng.choice([" in ", " in front of "])))
-    sentence.name(("place", 0), scene.place.kind if rng.random() < 0.75 else "place")
+    kind = scene.place.kind if scene.place.kind in PLACES else PLACES[int(rng.integers(len(PLACES)))]
+    sentence.name(("place", 0), kind if rng.random() < 0.75 else "place")
 
 
 def _write_thing(sentence: _Sentence, scene: WorldScene, rng: np.random.Generator) -> None:

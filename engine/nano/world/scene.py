@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +14,7 @@ from PIL import Image
 from engine.nano.world.camera import Camera, draw_camera
 from engine.nano.world.figures import HIP, MOTIONS, Doll, Look, Motion, draw_motion, paste, pose_at
 from engine.nano.world.parts import (
+    ELSEWHERE,
     Garment,
     Hat,
     Person,
@@ -131,6 +133,11 @@ def draw_scene(seed: int, structure: Structure) -> WorldScene:
         depth=tuple(int(i) for i in rng.permutation(len(members))),
         camera=draw_camera(rng),
     )
+
+
+def elsewhere(scene: WorldScene) -> WorldScene:
+    """The scene at a place without a name, of which there is a picture."""
+    return dataclasses.replace(scene, place=dataclasses.replace(scene.place, kind=ELSEWHERE), shows_place=True)
 
 
 def render_clip(scene: WorldScene, num_frames: int, first: int = 0) -> np.ndarray:
