@@ -64,7 +64,8 @@ _ENGINES = (
         text_tokens=512,
         padded_tokens=192,
         licence="Apache-2.0",
-        note="A very small model trained on drawn figures: within seconds it shows who wears what, not how it looks.",
+        note="A very small model trained on drawn figures with one garment and one hat each: "
+        "within seconds it shows who wears what, not how it looks.",
     ),
     EngineInfo(
         name="lumosx",

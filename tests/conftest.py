@@ -38,15 +38,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--figures-last", action="store_true", help="tell the figures of faults behind the closing line")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what two processes of tests must not share out: a file's tests, and those of the folders whose
-    tests use the same servers or count together."""
-    for item in items:
-        folder, *_ = place = item.path.relative_to(ROOT / "tests").parts
-        item.add_marker(pytest.mark.xdist_group(folder if folder in ("browser", "faults") else "/".join(place)))
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data home that only this test has."""

@@ -58,13 +58,16 @@ def work(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tal
 
 
 class FromOtherProcesses:
-    """Takes over what the tests of another process counted, where tests run side by side."""
+    """Adds up what the tests of other processes counted, where tests run side by side."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Called when such a process is done."""
-        if _TALLY_NAME in getattr(node, "workeroutput", {}):
-            node.config.stash[_TALLY] = Tally(**node.workeroutput[_TALLY_NAME])
+        found: dict[str, int] = getattr(node, "workeroutput", {}).get(_TALLY_NAME, {})
+        if found:
+            tally = node.config.stash.setdefault(_TALLY, Tally())
+            for name, count in found.items():
+                setattr(tally, name, getattr(tally, name) + count)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -224,7 +224,8 @@ def test_the_command_fits_the_map_of_a_model(
     few = fit_colours(pipeline.vae, scenes=2)
     monkeypatch.setattr("engine.nano.preview.fit_colours", lambda vae, scenes: few)
     monkeypatch.setattr("engine.nano.evaluation.load_pipeline", lambda folder: pipeline)
-    (tmp_path / "model_index.json").touch()
+    for name in ("model_index.json", "card.json"):
+        (tmp_path / name).touch()
     assert nano.run(parse(["nano", "preview", "--weights", str(tmp_path)])) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / FILE_NAME)
     read = latent_colours(tmp_path, list(pipeline.vae.config["latents_mean"]))

@@ -15,8 +15,9 @@ from engine.cli.parser import TEST_GROUPS
 from engine.cli.requirements import extra, project_root
 from engine.errors import Cancelled, InputError
 
-_SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup")
-"""All groups take half an hour one after the other; tests are one thread each, so two processes halve that."""
+_SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadfile")
+"""All groups take half an hour one after the other; tests are one thread each, so two processes are quicker. A
+file's tests stay together: they may share a server."""
 
 # What pytest's exit codes mean for ours; everything else (a failed test, an internal error) is a failed check.
 _PASSED, _INTERRUPTED, _WRONG_USAGE, _NOTHING_FOUND = 0, 2, 4, 5
